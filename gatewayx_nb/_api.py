@@ -25,21 +25,22 @@ if TYPE_CHECKING:
 
 
 # A script must not import IPython, which takes longer than this whole package.
-_display, _ = attach(__name__, {"NotebookMapView": "gatewayx_nb.display"})
+_import_display, _ = attach(__name__, {"NotebookMapView": "gatewayx_nb.display"})
 
-# Most notebooks do not evaluate. These functions are here because this module chooses the display.
+# These functions are imported on first use, because most notebooks do not evaluate. They are here
+# because this module chooses the display of their progress.
 __getattr__, _ = attach(
     __name__, dict.fromkeys(["evaluate", "aevaluate"], "gatewayx_nb.evaluation")
 )
 
 
 def _create_view() -> ProgressView:
-    """Return the display of a map: the notebook's display in a kernel, otherwise the default."""
+    """Return the progress display of a map: the notebook's in a kernel, otherwise the default."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if getattr(shell, "kernel", None) is None:
         return default_view()
-    return cast("Callable[[], NotebookMapView]", _display("NotebookMapView"))()
+    return cast("Callable[[], NotebookMapView]", _import_display("NotebookMapView"))()
 
 
 use_view(_create_view)

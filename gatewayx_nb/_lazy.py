@@ -1,4 +1,4 @@
-"""Lazy imports: names of a package that are imported on first use (PEP 562)."""
+"""Imports the public names of a package on first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def attach(
         module_by_name: Maps each public name to the module that defines it.
     """
 
-    def get(name: str) -> object:
+    def get_attribute(name: str) -> object:
         if name in module_by_name:
             return getattr(importlib.import_module(module_by_name[name]), name)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    def names() -> list[str]:
+    def list_names() -> list[str]:
         # `__version__` can be imported, but is not offered for completion.
         return sorted(name for name in module_by_name if not name.startswith("_"))
 
-    return get, names
+    return get_attribute, list_names
 
 
 def attach_modules(
@@ -36,13 +36,14 @@ def attach_modules(
 ) -> Callable[[str], object]:
     """Return the ``__getattr__`` of a package that imports its modules on first use.
 
-    A module must not have the name of a function or class, which it would hide once imported.
+    A module must not have the same name as a public function or class, because the module would
+    hide it once imported.
 
     Args:
         package: Name of the package.
         names_by_module: The public names by the module of the package that defines them.
     """
-    get, _ = attach(
+    get_attribute, _ = attach(
         package,
         {
             name: f"{package}.{module}"
@@ -50,4 +51,4 @@ def attach_modules(
             for name in names
         },
     )
-    return get
+    return get_attribute

@@ -1,4 +1,4 @@
-"""Named background jobs."""
+"""Sends prompts in named background jobs, and lists the jobs and the project's maps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Job:
 
     Args:
         name: The job's name.
-        run: The run of the calls, not yet started; creating the job starts it.
+        run: Sends the calls; creating the job starts it, so it must not have been started.
 
     Raises:
         UsageError: If ``run`` cannot be started.
@@ -51,7 +51,7 @@ class Job:
         self.name = name
         self._run = run
         self._started_at = time.monotonic()
-        self._duration_text: float | None = None
+        self._total_seconds: float | None = None
         self._is_cancelled = False
         run.start()
 
@@ -80,9 +80,9 @@ class Job:
         """Seconds since the start of the job, or its total duration if it has ended."""
         # The run does not record its end time, so keep the first value read after the end.
         seconds = time.monotonic() - self._started_at
-        if self._duration_text is None and self.done():
-            self._duration_text = seconds
-        return seconds if self._duration_text is None else self._duration_text
+        if self._total_seconds is None and self.done():
+            self._total_seconds = seconds
+        return seconds if self._total_seconds is None else self._total_seconds
 
     def result(self, timeout: float | None = None) -> Reply | Comparison:
         """Wait for the result: a reply, or a comparison if there are several models.
@@ -134,7 +134,7 @@ class JobStatus:
         models: References of the models.
         state: The current state; a map may also be ``"submitted"``, ``"stopped"`` or ``"killed"``.
         seconds: Seconds since the start, or the total duration if the job has ended.
-        map: The rows and the cost of a map; ``None`` for a job of the notebook.
+        map: The status of the map, with its row counts and cost; ``None`` for a `Job`.
     """
 
     name: str
@@ -145,7 +145,7 @@ class JobStatus:
 
     @classmethod
     def of_map(cls, status: MapStatus) -> JobStatus:
-        """Return the status of a map in the form of a job's status."""
+        """Return a `JobStatus` for a map."""
         return cls(status.name, (status.model,), status.state, status.seconds, status)
 
 
@@ -224,7 +224,7 @@ class JobList:
         return self._jobs[name]
 
     def table(self, maps: Iterable[MapStatus] = ()) -> Table[JobStatus]:
-        """Return a row for each job of the notebook, and for each map.
+        """Return a table with a row for each job of the notebook and each map.
 
         Args:
             maps: The maps of the project.
@@ -254,7 +254,7 @@ notebook_jobs = JobList()
 
 
 def _jobs() -> Table[JobStatus]:
-    """Return a row for each job of this notebook, and for each map of the project."""
+    """Return a table with a row for each job of this notebook and each map of the project."""
     return notebook_jobs.table(pool().map_jobs())
 
 

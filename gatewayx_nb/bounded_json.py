@@ -23,14 +23,14 @@ def check_values(text: str | bytes, limit: int | None = None) -> None:
     """Raise an error if a string has too many values, whether or not it is JSON.
 
     Args:
-        text: The text.
+        text: The string or bytes to check.
         limit: The maximum number of values; `MAX_VALUES` if omitted.
 
     Raises:
         TooManyValuesError: If the text has more values; commas and brackets in strings also count.
     """
     limit = MAX_VALUES if limit is None else limit
-    # A short text cannot have too many values, and nearly every answer is short.
+    # A short string cannot have too many values, and nearly every answer is short.
     if len(text) <= limit:
         return
     if count_values(text) > limit:
@@ -38,7 +38,7 @@ def check_values(text: str | bytes, limit: int | None = None) -> None:
 
 
 def count_values(text: str | bytes) -> int:
-    """Return the maximum number of values that a part of a JSON text can contain."""
+    """Return an upper bound for the number of values in JSON text or in a part of it."""
     characters = text.decode("latin-1") if isinstance(text, bytes) else text
     return sum(map(characters.count, ",[{"))
 

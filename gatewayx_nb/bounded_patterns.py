@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Node: TypeAlias = Any
-"""A part of an expression, as the parser of `re` returns it: its kind and a value."""
+"""A part of an expression, as the parser of `re` returns it: a pair of its kind and a value."""
 
 _MAX_RE_STEPS = 100_000
 """Maximum number of steps in a search with `re`, which then takes about 1 ms."""
@@ -65,26 +65,27 @@ class BoundedPattern:
         if self._compiled.flags != re.UNICODE:
             raise UnsupportedPatternError("flags are not supported")
         _check_supported(self._tree)
-        self._is_quick: dict[int, bool] = {}  # by the number of bits of a string's length
+        self._is_quick_by_size: dict[int, bool] = {}  # the size is a string length's bit length
 
     def search(self, text: str, spend: Callable[[int], None]) -> bool:
         """Return whether some part of a string matches.
 
         Args:
-            text: The text.
+            text: The string to search.
             spend: Called repeatedly with a number of steps, each of less than 1 µs; may raise an
                 exception to end the search.
         """
         spend(1 + len(text) // 100)
         size = len(text).bit_length()
-        if size not in self._is_quick:
+        if size not in self._is_quick_by_size:
             max_length = 1 << size
-            self._is_quick[size] = (
+            self._is_quick_by_size[size] = (
                 max_length * _count_steps(self._tree, max_length) <= _MAX_RE_STEPS
             )
-        if self._is_quick[size]:
+        if self._is_quick_by_size[size]:
             return self._compiled.search(text) is not None
-        return bool(_Search(text, spend).ends(self._tree, frozenset(range(len(text) + 1))))
+        starts = frozenset(range(len(text) + 1))
+        return bool(_Search(text, spend).end_positions(self._tree, starts))
 
 
 compile_pattern = functools.lru_cache(maxsize=256)(BoundedPattern)
@@ -124,21 +125,21 @@ def _count_steps(tree: Iterable[Node], length: int) -> float:
 
 
 class _Search:
-    """One search of one text."""
+    """A search for a pattern in one string."""
 
     def __init__(self, text: str, spend: Callable[[int], None]) -> None:
         self._text, self._spend = text, spend
 
-    def ends(self, tree: Iterable[Node], starts: frozenset[int]) -> frozenset[int]:
-        """Return the positions at which a match that begins at one of the positions may end."""
+    def end_positions(self, tree: Iterable[Node], starts: frozenset[int]) -> frozenset[int]:
+        """Return the positions at which a match that begins at one of ``starts`` may end."""
         for kind, value in tree:
             if not starts:
                 break
             self._spend(1 + len(starts) // 4)
-            starts = self._step(kind, value, starts)
+            starts = self._match_node(kind, value, starts)
         return starts
 
-    def _step(self, kind: Node, value: Node, starts: frozenset[int]) -> frozenset[int]:
+    def _match_node(self, kind: Node, value: Node, starts: frozenset[int]) -> frozenset[int]:
         text = self._text
         if kind in _CHARACTER_KINDS:
             inside = (start for start in starts if start < len(text))
@@ -146,9 +147,9 @@ class _Search:
         if kind in _REPEAT_KINDS:
             return self._repeat(value, starts)
         if kind is sre.BRANCH:
-            return frozenset().union(*(self.ends(branch, starts) for branch in value[1]))
+            return frozenset().union(*(self.end_positions(branch, starts) for branch in value[1]))
         if kind is sre.SUBPATTERN:
-            return self.ends(value[3], starts)
+            return self.end_positions(value[3], starts)
         if kind is sre.AT:
             return frozenset(start for start in starts if _is_at(value, text, start))
         is_positive = kind is sre.ASSERT
@@ -159,14 +160,14 @@ class _Search:
     def _repeat(self, value: Node, starts: frozenset[int]) -> frozenset[int]:
         min_count, max_count, body = value
         for _ in range(min_count):
-            previous_starts, starts = starts, self.ends(body, starts)
+            previous_starts, starts = starts, self.end_positions(body, starts)
             if not starts or starts == previous_starts:
                 break
         # Continue from each position only once, after the fewest repetitions that reach it.
         reached_positions, new_positions = set(starts), starts
         count = min_count
         while new_positions and count < max_count:
-            new_positions = self.ends(body, new_positions).difference(reached_positions)
+            new_positions = self.end_positions(body, new_positions).difference(reached_positions)
             reached_positions |= new_positions
             count += 1
         return frozenset(reached_positions)
@@ -174,9 +175,9 @@ class _Search:
     def _matches_assertion(self, value: Node, start: int) -> bool:
         direction, body = value
         if direction > 0:
-            return bool(self.ends(body, frozenset([start])))
+            return bool(self.end_positions(body, frozenset([start])))
         width = body.getwidth()[0]  # `re` requires that all matches have the same width
-        return start >= width and start in self.ends(body, frozenset([start - width]))
+        return start >= width and start in self.end_positions(body, frozenset([start - width]))
 
 
 def _matches(kind: Node, value: Node, character: str) -> bool:

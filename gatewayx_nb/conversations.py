@@ -101,8 +101,8 @@ class Chat(Caller, ToolCaller):
 
     def to_markdown(self) -> str:
         """Return the conversation as Markdown, with a heading for each message."""
-        head = [f"# {self.name}"] if self.name else []
-        return "\n\n".join([*head, *_sections(self)]) + "\n"
+        title = [f"# {self.name}"] if self.name else []
+        return "\n\n".join([*title, *_sections(self)]) + "\n"
 
     @override
     def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
@@ -184,12 +184,12 @@ class ChatSlot:
 
     @property
     def has_outside_text(self) -> bool:
-        """Whether an earlier turn has a result from outside; see `tool`."""
+        """Whether an earlier turn has a tool result that contains text from outside; see `tool`."""
         turns = self.chat.turns[: self.index]
         return any(step.outside for turn in turns for step in turn.reply.steps)
 
     def with_history(self, request: Request) -> Request:
-        """Return the request with the earlier turns and, unless it has one, a system prompt."""
+        """Return the request with the earlier turns, and a system prompt if it has none."""
         turns = self.chat.turns[: self.index]
         next_messages_by_turn = [*(turn.messages for turn in turns[1:]), request.messages]
         earlier_messages = [
@@ -232,7 +232,7 @@ class ChatStore:
         Raises:
             UsageError: If the name is invalid.
         """
-        # Such a name needs no quotes in a command line.
+        # A name of these characters needs no quotes in a command line.
         if not (isinstance(name, str) and re.fullmatch(r"[\w.-]{1,64}", name)):
             raise UsageError(
                 "a chat's name must be 1 to 64 letters, digits, '_', '-' or '.',"

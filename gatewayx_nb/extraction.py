@@ -27,7 +27,7 @@ _MAX_TRIES = 200
 """Maximum number of brackets or fences to try; each attempt may parse to the end of the text."""
 
 _MAX_CODE_CHARS = 200_000
-"""Maximum number of characters of Python to parse in an answer: 0.6 s, and 130 MB of memory."""
+"""Maximum number of characters of Python to parse in an answer; takes 0.6 s and 130 MB."""
 
 _MAX_INVALID_JSON = 2_000_000
 """Maximum number of characters of invalid JSON to parse in an answer."""
@@ -160,10 +160,14 @@ def ends_within_json(text: str) -> bool:
     >>> ends_within_json('[{"a": 1}, {"a"'), ends_within_json('[see] {"a": 1} as')
     (True, False)
     """
-    # An error in a truncated literal, such as `false`, is reported at its beginning.
-    last = len(text.rstrip()) - len("false")
-    errors = (result for result in _scan(text) if isinstance(result, json.JSONDecodeError))
-    return any(error.pos > last or error.msg.startswith("Unterminated string") for error in errors)
+    # The decoder reports a truncated literal, such as `false`, at its first character.
+    literal_start = len(text.rstrip()) - len("false")
+    errors = (
+        result for result in _values_and_errors(text) if isinstance(result, json.JSONDecodeError)
+    )
+    return any(
+        error.pos > literal_start or error.msg.startswith("Unterminated string") for error in errors
+    )
 
 
 _NO_JSON = object()
@@ -194,14 +198,14 @@ def _only_value(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
 
 
 def _embedded_values(text: str) -> list[Any]:
-    """Return the objects and lists within text; see `_scan`."""
-    values = [result for result in _scan(text) if not isinstance(result, Exception)]
+    """Return the objects and lists within text; see `_values_and_errors`."""
+    values = [result for result in _values_and_errors(text) if not isinstance(result, Exception)]
     # "[1]" in prose is a citation.
     return [value for value in values if not _is_citation(value)] or values
 
 
-def _scan(text: str) -> Iterator[Any]:
-    """Yield the object or list at each opening bracket, or the error if there is none.
+def _values_and_errors(text: str) -> Iterator[Any]:
+    """Yield the object or list at each opening bracket, or the error if it cannot be parsed.
 
     At most `_MAX_TRIES` brackets are tried, and parsing stops after `_MAX_INVALID_JSON` characters
     of invalid JSON.

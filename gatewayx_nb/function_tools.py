@@ -1,4 +1,4 @@
-"""Functions that a model may call: their declaration, and the check of a call's arguments."""
+"""Declares functions that a model may call, and checks the arguments of their calls."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def tool(
     ask: bool = False,
     outside: bool = False,
 ) -> F | Callable[[F], F]:
-    """Mark a function for ``tools=`` with what its signature and docstring do not say.
+    """Declare what the signature and the docstring of a function for ``tools=`` cannot express.
 
     The function itself is not changed.
 
@@ -82,7 +82,8 @@ def tool(
             from outside. This is not checked.
         ask: Whether to ask for permission before each call.
         outside: Whether the results contain text from outside, such as a web page, which may try to
-            instruct the model. Also mark a function that returns such text from another one.
+            instruct the model. Also set it for a function that passes on such text from another
+            function.
 
     Raises:
         UsageError: If an argument has the wrong type.
@@ -92,14 +93,15 @@ def tool(
         for field in dataclasses.fields(marks):
             value = getattr(marks, field.name)
             if not isinstance(value, str if field.name == "name" else bool):
-                kind = "str" if field.name == "name" else "bool"
-                raise UsageError(f"{field.name} must be a {kind}, got {short_repr(value)}.")
+                type_name = "str" if field.name == "name" else "bool"
+                raise UsageError(f"{field.name} must be a {type_name}, got {short_repr(value)}.")
         return partial(_mark, marks)
     return _mark(_Marks(), function)
 
 
 def _mark(marks: _Marks, function: F) -> F:
-    # A class attribute is the function inside these, so marks on the wrapper would be lost.
+    # Reading a classmethod or staticmethod from its class returns the function inside, so marks on
+    # the wrapper would be lost.
     marked_function = (
         function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
     )
@@ -165,16 +167,20 @@ class Tool:
             )
         signature = _signature(function, name)
         parameters = signature.parameters
-        summary, meanings = _read_docstring(inspect.getdoc(function) or "")
+        summary, descriptions = _read_docstring(inspect.getdoc(function) or "")
         schema = _schema_of(name, parameters) if parameters else None
-        shape: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+        described: dict[str, Any] = {
+            "type": "object",
+            "properties": {},
+            "additionalProperties": False,
+        }
         if schema and schema.described:
-            shape = {key: value for key, value in schema.described.items() if key != "title"}
-            shape["properties"] = {
-                parameter: _with_description(value, meanings.get(parameter, ""))
-                for parameter, value in shape["properties"].items()
+            described = {key: value for key, value in schema.described.items() if key != "title"}
+            described["properties"] = {
+                parameter: _with_description(subschema, descriptions.get(parameter, ""))
+                for parameter, subschema in described["properties"].items()
             }
-        definition = ToolDefinition(name, well_formed(summary), shape)
+        definition = ToolDefinition(name, well_formed(summary), described)
         marked_values = (marks.read_only, marks.ask, marks.outside)
         return cls(function, definition, *marked_values, schema, signature)
 
@@ -226,23 +232,25 @@ def read_arguments(arguments: str) -> dict[str, Any]:
 
 
 def read_tools(tools: object) -> tuple[Tool | MCPServer, ...]:
-    """Convert one or several functions to tools; MCP servers are returned unchanged.
+    """Convert one or more functions to tools; MCP servers are returned unchanged.
 
     Raises:
         UsageError: If a model cannot call one of them, or two of them have the same name.
     """
     is_several = isinstance(tools, (list, tuple, set, frozenset))
     values = cast("Iterable[object]", tools) if is_several else (tools,)
-    read_values = tuple(each if isinstance(each, MCPServer) else Tool.of(each) for each in values)
-    check_names(each for each in read_values if isinstance(each, Tool))
+    tools_and_servers = tuple(
+        value if isinstance(value, MCPServer) else Tool.of(value) for value in values
+    )
+    check_names(entry for entry in tools_and_servers if isinstance(entry, Tool))
     servers: dict[str, MCPServer] = {}
-    for server in read_values:
+    for server in tools_and_servers:
         if isinstance(server, MCPServer) and servers.setdefault(server.name, server) is not server:
             raise UsageError(
                 f"two MCP servers have the name {server.name!r}.",
                 hint='Rename one of them: `gx.mcp(…, name="other")`.',
             )
-    return read_values
+    return tools_and_servers
 
 
 def check_names(tools: Iterable[Tool]) -> None:
@@ -252,13 +260,13 @@ def check_names(tools: Iterable[Tool]) -> None:
         UsageError: If two tools have the same name.
     """
     names: set[str] = set()
-    for each in tools:
-        if each.name in names:
+    for checked_tool in tools:
+        if checked_tool.name in names:
             raise UsageError(
-                f"two tools have the name {each.name!r}.",
+                f"two tools have the name {checked_tool.name!r}.",
                 hint="Give one of them another name with `@gx.tool(name=…)`.",
             )
-        names.add(each.name)
+        names.add(checked_tool.name)
 
 
 def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
@@ -287,15 +295,15 @@ def _schema_of(name: str, parameters: Mapping[str, inspect.Parameter]) -> Respon
     """Return a schema for an object with a property for each parameter."""
     fields: list[Any] = []
     for parameter in parameters.values():
-        kind = _parameter_type(parameter)
+        parameter_type = _parameter_type(parameter)
         if parameter.default is parameter.empty:
-            fields.append((parameter.name, kind))
+            fields.append((parameter.name, parameter_type))
         else:
             default = dataclasses.field(default_factory=partial(_default, parameter))
-            fields.append((parameter.name, kind, default))
+            fields.append((parameter.name, parameter_type, default))
     try:
-        shape = dataclasses.make_dataclass(name.replace("-", "_"), fields, kw_only=True)
-        return ResponseSchema(shape, extract=bounded_json.loads)
+        arguments_class = dataclasses.make_dataclass(name.replace("-", "_"), fields, kw_only=True)
+        return ResponseSchema(arguments_class, extract=bounded_json.loads)
     except (UsageError, TypeError, ValueError) as error:
         reason = error.message if isinstance(error, UsageError) else str(error)
         raise UsageError(
@@ -323,7 +331,7 @@ def _with_description(schema: Any, text: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def _read_docstring(docstring: str) -> tuple[str, dict[str, str]]:
-    """Return the text before the first section, and the meaning of each parameter.
+    """Return the text before the first section, and the description of each parameter.
 
     The parameters may be described in the style of Google, NumPy or Sphinx.
     """
@@ -333,8 +341,8 @@ def _read_docstring(docstring: str) -> tuple[str, dict[str, str]]:
         if _SECTION_HEADING.match(line) or line.startswith(":param"):
             break
         summary.append(line)
-    meanings = dict(_described_parameters(lines[len(summary) :]))
-    return "\n".join(summary).strip(), meanings
+    descriptions = dict(_described_parameters(lines[len(summary) :]))
+    return "\n".join(summary).strip(), descriptions
 
 
 def _described_parameters(lines: Iterable[str]) -> Iterator[tuple[str, str]]:

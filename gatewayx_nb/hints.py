@@ -23,7 +23,7 @@ class Hint:
     """An action that fixes an error, with its arguments.
 
     ``str(hint)`` returns the wording for a plain script; `render` returns the wording for the
-    current front end. ``a | b`` is a hint that offers both.
+    current front end. ``a | b`` is a hint that offers both actions.
 
     Args:
         action: Name of the action, a key of `SCRIPT_WORDING`.
@@ -84,13 +84,13 @@ def as_hint(hint: Hint | str) -> Hint:
 
 
 def format_hint(hint: Hint, wording: Wording) -> str:
-    """Return the text of a hint; actions missing from ``wording`` use the script's."""
+    """Return the text of a hint; actions missing from ``wording`` use `SCRIPT_WORDING`."""
     template = wording.get(hint.action) or SCRIPT_WORDING[hint.action]
     text = template(**hint.arguments) if callable(template) else template.format(**hint.arguments)
     if hint.alternative is None:
         return text
     alternative = format_hint(hint.alternative, wording)
-    if not (text and alternative):  # an action that a front end does not have
+    if not (text and alternative):  # one of the actions does not exist in this front end
         return text or alternative
     if alternative[1:2].islower():  # otherwise it begins with a name in capitals
         alternative = alternative[0].lower() + alternative[1:]

@@ -18,7 +18,8 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import plain, shorten
 
 LIMIT = 20 * 1024 * 1024
-"""Maximum image size in bytes; providers accept 5 MB (Anthropic) to 50 MB (OpenAI) encoded."""
+"""Maximum image size in bytes; providers' own limits are between 5 MB (Anthropic) and 50 MB
+(OpenAI) of encoded data."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -128,7 +129,7 @@ def is_drawable(value: object) -> bool:
 
     The value may be any notebook object, whose own code may raise any exception.
     """
-    if isinstance(value, str | int | float | None):  # a protocol's check takes 0.1 ms
+    if isinstance(value, str | int | float | None):  # checking the protocols takes 0.1 ms
         return False
     try:
         return _is_image(value) or (isinstance(value, FigurePart) and _is_image(value.figure))
@@ -163,9 +164,9 @@ def load(source: object) -> Image:
         scheme = _scheme(source)
         # The provider fetches the image; this machine sends no request for it.
         if scheme in ("http", "https"):
-            return _remote(source)
+            return _url_image(source)
         if scheme == "data":
-            source = _decode(source)
+            source = _decode_data_url(source)
     if isinstance(source, (str, Path)):
         return _checked_image(_read(Path(source)), str(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -245,7 +246,7 @@ def _is_image(value: object) -> bool:
     return not isinstance(value, type) and isinstance(value, (Image, MatplotlibFigure, PILImage))
 
 
-def _remote(url: str) -> Image:
+def _url_image(url: str) -> Image:
     if not url.startswith("https://"):
         raise UsageError(
             f"image URL must begin with https://, got {url!r}.",
@@ -254,14 +255,14 @@ def _remote(url: str) -> Image:
     return Image("", url=url)
 
 
-def _decode(url: str) -> bytes:
+def _decode_data_url(url: str) -> bytes:
     """Return the data of a ``data:`` URL (RFC 2397)."""
-    head, _, data = url.partition(",")
-    raw = unquote_to_bytes(data.encode(errors="replace"))
-    if not head.endswith(";base64"):
-        return raw
+    header, _, encoded_data = url.partition(",")
+    unquoted_data = unquote_to_bytes(encoded_data.encode(errors="replace"))
+    if not header.endswith(";base64"):
+        return unquoted_data
     try:
-        return b64decode(raw, validate=True)
+        return b64decode(unquoted_data, validate=True)
     except binascii.Error:
         raise UsageError(
             "an image's data URL must be valid base64; this one is not.",

@@ -85,24 +85,24 @@ def is_object(schema: Mapping[str, Any]) -> bool:
 
 
 def unknown_types(schema: object) -> Iterator[object]:
-    """Yield the values of ``type`` in a schema and its subschemas that are not types.
+    """Yield the values of ``type`` in a schema and its subschemas that JSON Schema does not define.
 
-    Upper-case types, such as ``STRING`` in the schemas of Gemini's SDK, are also types.
+    Upper-case types, such as ``STRING`` in the schemas of Gemini's SDK, are accepted.
     """
     if not isinstance(schema, Mapping):
         return
-    kinds = schema.get("type", ())
-    for kind in kinds if isinstance(kinds, list | tuple) else [kinds]:
-        if not isinstance(kind, str) or kind.lower() not in TYPES:
-            yield kind
-    for name, part in schema.items():
-        if name in ("properties", "patternProperties", "$defs", "definitions"):
-            parts = list(part.values()) if isinstance(part, Mapping) else []
-        elif name in ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf"):
-            parts = part if isinstance(part, list) else [part]
+    types = schema.get("type", ())
+    for type_name in types if isinstance(types, list | tuple) else [types]:
+        if not isinstance(type_name, str) or type_name.lower() not in TYPES:
+            yield type_name
+    for keyword, value in schema.items():
+        if keyword in ("properties", "patternProperties", "$defs", "definitions"):
+            subschemas = list(value.values()) if isinstance(value, Mapping) else []
+        elif keyword in ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf"):
+            subschemas = value if isinstance(value, list) else [value]
         else:
             continue
-        for subschema in parts:
+        for subschema in subschemas:
             yield from unknown_types(subschema)
 
 
@@ -110,8 +110,8 @@ def has_too_many_variants(schema: Mapping[str, Any]) -> bool:
     """Return whether a value would be compared with too many variants, or with endlessly many.
 
     The variants of a variant multiply: thirty definitions that each refer twice to the next one
-    would take years. A reference to the schema itself, without a property or an item between, never
-    ends.
+    would take years. A reference to the schema itself, without a property or an item in between,
+    never ends.
     """
     counts: dict[int, int] = {}
 
@@ -140,7 +140,7 @@ def has_too_many_variants(schema: Mapping[str, Any]) -> bool:
 def wrap_in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema of an object whose only property has the given schema.
 
-    An object's schema is returned unchanged, except that a top-level reference is resolved.
+    The schema of an object is returned unchanged, except that a top-level reference is resolved.
     """
     definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
     if is_object(schema):
@@ -212,21 +212,22 @@ def _fitted_properties(
 ) -> Any:  # noqa: ANN401 - pairs
     properties, required_names = schema.get("properties", {}), schema.get("required", ())
     for name, item in value.items():
-        part = properties.get(name, schema.get("additionalProperties"))
+        subschema = properties.get(name, schema.get("additionalProperties"))
         is_optional = name in properties and name not in required_names
-        if item is None and is_optional and not accepts(None, part, root):
+        if item is None and is_optional and not accepts(None, subschema, root):
             continue
-        yield name, fit(item, part, root) if is_deep or isinstance(item, str) else item
+        yield name, fit(item, subschema, root) if is_deep or isinstance(item, str) else item
 
 
 def _fitted_items(
     value: list[Any], schema: Mapping[str, Any], root: Mapping[str, Any]
 ) -> list[Any]:
-    first = schema.get("prefixItems", [])
-    parts = [*first, *[schema.get("items")] * (len(value) - len(first))]
-    return [fit(item, part, root) for item, part in zip(value, parts, strict=False)] + value[
-        len(parts) :
+    prefix = schema.get("prefixItems", [])
+    subschemas = [*prefix, *[schema.get("items")] * (len(value) - len(prefix))]
+    fitted_items = [
+        fit(item, subschema, root) for item, subschema in zip(value, subschemas, strict=False)
     ]
+    return fitted_items + value[len(subschemas) :]
 
 
 def _enum_values(schema: Mapping[str, Any]) -> list[Any]:
@@ -272,10 +273,12 @@ def _matches_properties(
         return False
     if schema.get("additionalProperties") is False and not set(value) <= set(properties):
         return False
-    tags = (
-        (value[name], resolve(part, root)) for name, part in properties.items() if name in value
+    items = (
+        (value[name], _enum_values(resolve(subschema, root)))
+        for name, subschema in properties.items()
+        if name in value
     )
-    return all(item in _enum_values(part) for item, part in tags if _enum_values(part))
+    return all(item in enum_values for item, enum_values in items if enum_values)
 
 
 def smallest(schema: object, root: Mapping[str, Any], depth: int = _MAX_SMALLEST_DEPTH) -> str:
@@ -288,29 +291,35 @@ def smallest(schema: object, root: Mapping[str, Any], depth: int = _MAX_SMALLEST
     """
     if depth == 0:
         return "null"
-    part, inner = resolve(schema, root), functools.partial(smallest, root=root, depth=depth - 1)
-    if enum_values := _enum_values(part):
+    schema = resolve(schema, root)
+    smallest_inner = functools.partial(smallest, root=root, depth=depth - 1)
+    if enum_values := _enum_values(schema):
         return min(map(json.dumps, enum_values), key=len)
-    if parts := part.get("allOf"):
-        return max(map(inner, parts), key=len)
-    kind = part.get("type", "object" if "properties" in part else "null")
-    variants = [*part.get("anyOf", ()), *part.get("oneOf", ())]
-    if isinstance(kind, list):
-        variants = [{**part, "type": name} for name in kind]
-    return min(map(inner, variants), key=len) if variants else _smallest_of(kind, part, inner)
+    if subschemas := schema.get("allOf"):
+        return max(map(smallest_inner, subschemas), key=len)
+    types = schema.get("type", "object" if "properties" in schema else "null")
+    variants = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    if isinstance(types, list):
+        variants = [{**schema, "type": name} for name in types]
+    if variants:
+        return min(map(smallest_inner, variants), key=len)
+    return _smallest_of_type(types, schema, smallest_inner)
 
 
-def _smallest_of(kind: str, part: Mapping[str, Any], inner: Callable[[object], str]) -> str:
+def _smallest_of_type(
+    type_name: str, schema: Mapping[str, Any], smallest_inner: Callable[[object], str]
+) -> str:
     """Return one of the shortest JSON texts for a type."""
-    if kind == "object":
-        properties = part.get("properties", {})
-        names = [name for name in part.get("required", ()) if name in properties]
-        pairs = (f"{json.dumps(name)}: {inner(properties[name])}" for name in names)
+    if type_name == "object":
+        properties = schema.get("properties", {})
+        names = [name for name in schema.get("required", ()) if name in properties]
+        pairs = (f"{json.dumps(name)}: {smallest_inner(properties[name])}" for name in names)
         return f"{{{', '.join(pairs)}}}"
-    if kind == "array":
-        prefix_items = [inner(item) for item in part.get("prefixItems", ())]
-        further_items = [inner(part.get("items"))] * (part.get("minItems", 0) - len(prefix_items))
+    if type_name == "array":
+        prefix_items = [smallest_inner(item) for item in schema.get("prefixItems", ())]
+        missing_count = schema.get("minItems", 0) - len(prefix_items)
+        further_items = [smallest_inner(schema.get("items"))] * missing_count
         return f"[{', '.join(prefix_items + further_items)}]"
-    if kind == "string":
-        return f'"{"x" * part.get("minLength", 0)}"'
-    return _SMALLEST_VALUES.get(kind, "null")
+    if type_name == "string":
+        return f'"{"x" * schema.get("minLength", 0)}"'
+    return _SMALLEST_VALUES.get(type_name, "null")

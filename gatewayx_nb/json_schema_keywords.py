@@ -1,4 +1,4 @@
-"""The keywords of JSON Schema, as `jsonschema` calls them, with a limit on their number of steps.
+"""Implementations of JSON Schema's keywords for `jsonschema`, with a limit on their steps.
 
 Reference: https://json-schema.org/draft/2020-12/json-schema-validation
 """
@@ -41,7 +41,7 @@ class TooManyStepsError(Exception):
 
 
 class _Steps:
-    """The steps that a validation may still take, and the keys of the enums that it has read."""
+    """The number of steps that a validation may still take, and the keys of enums already read."""
 
     def __init__(self, allowed_steps: int) -> None:
         self._remaining_steps = allowed_steps
@@ -53,7 +53,7 @@ class _Steps:
             raise TooManyStepsError
 
     def keys_of(self, values: list[JSON]) -> frozenset[object]:
-        """Return the keys of the values of an enum, which is part of the schema."""
+        """Return the keys of an enum's values; they are computed once per validation."""
         if id(values) not in self._keys:
             self._keys[id(values)] = frozenset(map(_key, values))
         return self._keys[id(values)]
@@ -68,7 +68,7 @@ def limited(steps: int) -> Iterator[None]:
     """Limit the number of steps of the validation in the ``with`` block.
 
     Raises:
-        TooManyStepsError: If it takes more.
+        TooManyStepsError: If the validation takes more steps.
     """
     token = _CURRENT_STEPS.set(_Steps(steps))
     try:
@@ -159,24 +159,24 @@ def _pattern_properties(
     instance: JSON,
     _: JSON,
 ) -> Iterator[ValidationError]:
-    for pattern, part in patterns.items():
+    for pattern, subschema in patterns.items():
         for name, item in instance.items() if isinstance(instance, dict) else ():
             if compile_pattern(pattern).search(name, _CURRENT_STEPS.get().spend):
-                yield from validator.descend(item, part, path=name, schema_path=pattern)
+                yield from validator.descend(item, subschema, path=name, schema_path=pattern)
 
 
 def _additional_properties(
     validator: Validator,
-    part: JSON,
+    subschema: JSON,
     instance: JSON,
     schema: JSON,
 ) -> Iterator[ValidationError]:
     for name, item in instance.items() if isinstance(instance, dict) else ():
         if name not in schema.get("properties", {}) and not _matches_pattern(name, schema):
-            if part is False:
+            if subschema is False:
                 yield _mismatch(name)
             else:
-                yield from validator.descend(item, part, path=name)
+                yield from validator.descend(item, subschema, path=name)
 
 
 def _matches_pattern(name: str, schema: Mapping[str, JSON]) -> bool:

@@ -29,13 +29,13 @@ MAX_SCHEMA = 200_000
 """Maximum number of characters of a JSON Schema; checking such a long schema takes seconds."""
 
 MAX_STEPS = 1_000_000
-"""Maximum number of steps of a validation; 1 MB of JSON takes about 300,000, and a second."""
+"""Maximum number of steps of a validation; 1 MB of JSON takes about 300,000 steps, or a second."""
 
 _MAX_PROBE_STEPS = 10_000
 """Maximum number of steps to validate an empty value."""
 
 _MAX_MIXED_ITEMS = 100
-"""Maximum number of items in a schema's list, if it cannot be sorted to find duplicates."""
+"""Maximum number of items in a schema's list that cannot be sorted to find duplicates."""
 
 _MAX_PATH_LENGTH = 100
 """Maximum number of characters of a path, whose names may come from the answer."""
@@ -115,12 +115,12 @@ class JSONSchemaValidator:
 
         try:
             with limited(max_steps):
-                first = next(self._validator.iter_errors(value), None)
+                first_error = next(self._validator.iter_errors(value), None)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
-        if first is not None:
-            # Describe only the first error, because 1 MB may contain a hundred thousand.
-            raise ValueError(_error_text(best_match([first]) or first))
+        if first_error is not None:
+            # Describe only the first error, because 1 MB of JSON may contain 100,000 errors.
+            raise ValueError(_error_text(best_match([first_error]) or first_error))
 
 
 validator_for = functools.lru_cache(maxsize=64)(JSONSchemaValidator)
@@ -138,15 +138,16 @@ def _invalid_schema_error(problem: str) -> UsageError:
 def _prepare_schema(schema: JSON, name: str | None = None) -> JSON:
     """Return a schema without IDs, and with types in lower case; Gemini's SDK writes ``STRING``.
 
-    Without IDs, all references are relative to the schema. A ``$schema`` in a part would replace
-    the bounded validator with another.
+    Without IDs, all references are relative to the schema. A ``$schema`` in a subschema would
+    replace the bounded validator with another.
 
     Args:
-        schema: The schema or a part of it.
-        name: The name of the part; ``None`` for the whole schema.
+        schema: The schema, or a value in it.
+        name: The keyword of the value; ``None`` for the whole schema.
 
     Raises:
-        UsageError: If a part has an ID, or a list could not be searched for duplicates quickly.
+        UsageError: If a subschema has an ID, or a list could not be searched for duplicates
+            quickly.
     """
     if isinstance(schema, list):
         if name not in _LISTS_OF_SCHEMAS:
@@ -162,7 +163,10 @@ def _prepare_schema(schema: JSON, name: str | None = None) -> JSON:
         elif key == "type" and isinstance(value, str | list):
             prepared_schema[key] = _lower_type(value)
         elif key in _KEYWORDS_WITH_NAMES and isinstance(value, dict):
-            prepared_schema[key] = {each: _prepare_schema(part, "") for each, part in value.items()}
+            prepared_schema[key] = {
+                inner_name: _prepare_schema(subschema, "")
+                for inner_name, subschema in value.items()
+            }
         else:
             is_kept = key in _KEYWORDS_WITH_VALUES and not isinstance(value, list)
             prepared_schema[key] = value if is_kept else _prepare_schema(value, key)
@@ -170,8 +174,11 @@ def _prepare_schema(schema: JSON, name: str | None = None) -> JSON:
 
 
 def _check_list(values: list[Any]) -> None:
-    kinds = (str, int | float)
-    is_sortable = any(all(isinstance(value, kind) for value in values) for kind in kinds)
+    sortable_types = (str, int | float)
+    is_sortable = any(
+        all(isinstance(value, sortable_type) for value in values)
+        for sortable_type in sortable_types
+    )
     if len(values) > _MAX_MIXED_ITEMS and not is_sortable:
         raise _invalid_schema_error(
             f"a list has more than {_MAX_MIXED_ITEMS} items that are neither all strings nor all"
@@ -223,7 +230,7 @@ def _check_parts(schema: JSON, draft: JSON) -> None:
     """
     nodes = list(_nodes(schema))
     # An object that is not visited, such as the value of a `const`, has not been prepared.
-    places = {id(node) for node in nodes}
+    visited_ids = {id(node) for node in nodes}
     for node in nodes:
         for keyword in ("$dynamicRef", "$recursiveRef"):
             if keyword in node:
@@ -232,16 +239,16 @@ def _check_parts(schema: JSON, draft: JSON) -> None:
             if isinstance(pattern, str):
                 _check_pattern(pattern)
     for reference in {node["$ref"] for node in nodes if isinstance(node.get("$ref"), str)}:
-        _check_reference(reference, schema, draft, places)
+        _check_reference(reference, schema, draft, visited_ids)
     # `jsonschema` itself would search the names of properties for the patterns.
-    if all(any(each in node for node in nodes) for each in _EXCLUSIVE_KEYWORDS):
+    if all(any(keyword in node for node in nodes) for keyword in _EXCLUSIVE_KEYWORDS):
         raise _invalid_schema_error(
             f"`{'` and `'.join(_EXCLUSIVE_KEYWORDS)}` cannot be used together"
         )
 
 
 def _nodes(schema: JSON) -> Iterator[dict[str, JSON]]:
-    """Yield every object of a schema that may be a schema itself."""
+    """Yield a schema and every object within it that may itself be a schema."""
     pending_nodes = [schema]
     while pending_nodes:
         node = pending_nodes.pop()
@@ -256,7 +263,7 @@ def _nodes(schema: JSON) -> Iterator[dict[str, JSON]]:
                     pending_nodes.append(value)
 
 
-def _check_reference(reference: str, schema: JSON, draft: JSON, places: set[int]) -> None:
+def _check_reference(reference: str, schema: JSON, draft: JSON, visited_ids: set[int]) -> None:
     from jsonschema import exceptions
     from referencing import Registry, Resource
     from referencing.exceptions import Unresolvable
@@ -269,7 +276,7 @@ def _check_reference(reference: str, schema: JSON, draft: JSON, places: set[int]
     resolver = Registry().resolver_with_root(Resource.opaque(schema))
     try:
         target: JSON = resolver.lookup(reference).contents
-        if not isinstance(target, bool) and id(target) not in places:
+        if not isinstance(target, bool) and id(target) not in visited_ids:
             raise _invalid_schema_error(f"`$ref` {quoted_reference} points to no schema")
         draft.check_schema(target, format_checker=None)
     except (Unresolvable, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""Finds and masks keys and parts of keys, plain or encoded, in complete texts and in streams."""
+"""Finds and masks keys and parts of keys, plain or encoded, in complete strings and in streams."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _WINDOW_OVERLAP = 16
 """Number of characters by which windows overlap: the length of the longest part to find."""
 
 _MAX_POSITIONS = 2_000
-"""Maximum number of blocks of a key, in a window, whose surroundings are searched.
+"""Maximum number of a key's blocks per window whose surroundings are searched.
 
 Text that has no part of a key has far fewer, even if it is base64 or hexadecimal.
 """
@@ -56,7 +56,7 @@ MAX_SEARCHED = 1 << 18
 """Maximum number of characters of a message to search; see `redact_beginning`."""
 
 _CUT_MARGIN = 1 << 16
-"""Number of characters before a cut that may be a part of an escaped key."""
+"""Number of characters before a cut that may belong to an escaped key."""
 
 _URL_SAFE = str.maketrans("+/", "-_")
 
@@ -109,14 +109,14 @@ def redact_json(text: str, redact: Callable[[str], str]) -> str:
     The JSON is re-encoded only if it contains an escaped key.
 
     Args:
-        text: The text.
+        text: The string.
         redact: Masks keys in a string without escapes.
     """
     masked_text = redact(text)
     if "\\" not in masked_text:
         return masked_text
     try:
-        # Of values with the same name, a dict keeps only the last.
+        # A dict would keep only the last of several values with the same name.
         with_repeated_names = json.dumps(
             json.loads(masked_text, object_pairs_hook=list), ensure_ascii=False
         )
@@ -152,7 +152,7 @@ def has_escapes(text: str) -> bool:
 def redact_beginning(text: str, key: str) -> str:
     """Mask a key like `redact`, but return only the beginning of a string that is very long.
 
-    It is for errors, of which only the beginning is shown; searching a long text would be slow.
+    Error messages show only the beginning of a long string, and searching all of it would be slow.
     """
     if len(text) <= MAX_SEARCHED:
         return redact(text, [key])
@@ -163,8 +163,8 @@ def redact_beginning(text: str, key: str) -> str:
 def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple[int, int]]:
     """Return the spans of a key's parts, merged where they overlap.
 
-    Only the surroundings of the blocks that the key contains are searched. If there are very many
-    of them, the rest of the text is one span, because searching it would be slow.
+    Only the surroundings of the blocks that the key contains are searched. If the text has very
+    many such blocks, the remaining text becomes one span, because searching it would be slow.
     """
     spans: list[tuple[int, int]] = []
     first_unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
@@ -325,7 +325,7 @@ def _spans_with_key(
 ) -> Iterator[tuple[int, int]]:
     """Yield the spans of the decoded runs that contain a part of a key.
 
-    Searching all of them together first is a fast path.
+    All runs are first searched together, because most contain no key.
     """
     joined_runs = "\n".join(decoded_run for _, decoded_run in runs)
     if redact(joined_runs, keys) != joined_runs:
@@ -350,11 +350,12 @@ def _character(escape: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _SearchData:
-    """The data needed to search text for a key.
+    """The forms of a key, prepared for searching text.
 
     Attributes:
         exact: The short forms, which are searched for as a whole.
-        runs: The lengths of the parts of the other forms, and the parts in lower case.
+        runs: For the longer forms, each length of a part, and the parts of this length in lower
+            case.
         blocks: Text that contains a part also contains one of these blocks; see `_blocks`.
     """
 
@@ -365,7 +366,7 @@ class _SearchData:
 
 @functools.lru_cache(maxsize=64)
 def _search_data(key: str) -> _SearchData:
-    """Return the forms of a key to search for as a whole, and those to search for in parts."""
+    """Return the forms of a key, prepared for searching text."""
     exact_forms: list[str] = []
     by_length: dict[int, set[str]] = {}
     blocks: set[int] = set()
@@ -395,7 +396,7 @@ def _blocks(data: bytes) -> list[int]:
 
 
 def _parts(text: str, length: int) -> Iterator[str]:
-    """Yield all substrings of this length."""
+    """Yield all substrings of the given length."""
     return (text[start : start + length] for start in range(len(text) - length + 1))
 
 

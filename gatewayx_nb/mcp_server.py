@@ -1,4 +1,4 @@
-"""The description of an MCP server for ``tools=``; creating one starts nothing."""
+"""Describes MCP servers for ``tools=``; creating a description does not start the server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNNER = re.compile(
     r"uvx?|pipx|npx|npm|pnpm|yarn|bunx?|node|deno|docker|podman|(?:python|pypy)[\d.]*|pyw?|java|env"
 )
-"""Programs that run the program that their first argument names."""
+"""Programs that run another program, whose name is their first argument."""
 
 _RUNNER_SUBCOMMANDS = ("run", "exec", "tool", "dlx", "x")
 """Subcommands of runners, such as ``run`` in ``uv run``."""
@@ -45,11 +45,11 @@ class MCPServer:
     It is a plain value; the server starts when a call needs it.
 
     Attributes:
-        name: Its name, which is the prefix of the names of its tools.
+        name: The server's name, which is the prefix of the names of its tools.
         command: The command that starts it, with its arguments; empty if it has a URL or is
             described in the settings.
         url: The URL at which it listens; empty if it has a command or is described in the settings.
-        only: The names of the tools to use; all of them if empty.
+        only: The names of the tools to use; all tools if empty.
         env: The names of the environment variables that it receives.
     """
 
@@ -98,9 +98,9 @@ def mcp(
         url: The URL of a running server, instead of a command.
         name: The prefix of the names of its tools, of at most 24 characters; derived from the
             command or the URL if omitted.
-        only: The names of the tools to use, as the server lists them; all of them if omitted.
-        env: The names of environment variables that the server receives, for example that of a
-            token. Their values come from the environment or the key file.
+        only: The names of the tools to use, as the server lists them; all tools if omitted.
+        env: The names of environment variables that the server receives, such as
+            ``GITHUB_TOKEN``. Their values come from the environment or the key file.
 
     Raises:
         UsageError: If an argument is invalid, or the command contains a key.
@@ -136,7 +136,7 @@ def mcp(
 
 def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
     variables = _strings("env", env)
-    if invalid_names := [each for each in variables if not VARIABLE.fullmatch(each)]:
+    if invalid_names := [variable for variable in variables if not VARIABLE.fullmatch(variable)]:
         name, equals, _ = invalid_names[0].partition("=")
         # The value may be a key, so it is not quoted.
         description = f"a value for {short_repr(name)}" if equals else short_repr(name)
@@ -168,7 +168,7 @@ def _split(command: object) -> tuple[str, ...]:
                 f"the command of an MCP server cannot be read: {str(error).lower()}.",
                 hint="Pass a list of its words.",
             ) from None
-    # `sys.executable` and the script are often paths.
+    # The words may be paths, as `sys.executable` and the script often are.
     words = list(command) if isinstance(command, (list, tuple)) else [None]
     if not all(isinstance(word, (str, PurePath)) for word in words) or "" in words[:1]:
         raise UsageError(
@@ -186,7 +186,7 @@ def _split(command: object) -> tuple[str, ...]:
 def _strings(option: str, value: object) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if isinstance(values, (list, tuple, set, frozenset)) and all(
-        isinstance(each, str) and each for each in values
+        isinstance(name, str) and name for name in values
     ):
         return tuple(dict.fromkeys(cast("Iterable[str]", values)))
     raise UsageError(
@@ -221,10 +221,10 @@ def _checked_url(url: object) -> str:
         raise UsageError(f"url must be a str, got {short_repr(url)}.", hint=_EXAMPLE)
     url = url.strip()
     if url and (problem := url_problem(url)):
-        # The rest may contain a key.
-        public = re.split("[?#]", url)[0].rpartition("@")[2][:100]
+        # The user name, the query and the fragment may contain a key, so they are not quoted.
+        public_part = re.split("[?#]", url)[0].rpartition("@")[2][:100]
         raise UsageError(
-            f"the url {public!r} of an MCP server {problem}.",
+            f"the url {public_part!r} of an MCP server {problem}.",
             hint='For example, `gx.mcp(url="https://mcp.example.com/mcp")`.',
         )
     return url

@@ -1,4 +1,4 @@
-"""The input of a call: messages, their parts, references to models and the `Request`."""
+"""The input of a call: messages and their parts, references to models, and `Request`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class ToolResult:
                 f" {short_repr(name)}."
             )
         parts = _parts(content)
-        _check_kinds(parts, (str, Image), "a tool result")
+        _check_part_types(parts, (str, Image), "a tool result")
         _set_fields(self, id=id, parts=parts, name=name, is_error=bool(is_error))
 
     @property
@@ -141,14 +141,14 @@ class ToolResult:
 Part = str | Image | ToolCall | ToolResult
 """A part of a message: a str, an image, a tool call or a tool result."""
 
-_KINDS: Mapping[type, str] = {
+_PART_NAMES: Mapping[type, str] = {
     str: "text",
     Image: "an image",
     ToolCall: "a tool call",
     ToolResult: "a tool result",
 }
 
-_ROLE_KINDS: Mapping[Role, tuple[type, ...]] = {
+_PART_TYPES_BY_ROLE: Mapping[Role, tuple[type, ...]] = {
     "system": (str,),
     "user": (str, Image),
     "assistant": (str, Image, ToolCall),
@@ -236,7 +236,9 @@ class Message:
                 f"{did_you_mean(role, ROLES) if isinstance(role, str) else ''}"
             )
         parts = _parts(content)
-        _check_kinds(parts, _ROLE_KINDS[role], f"{'an' if role[0] == 'a' else 'a'} {role} message")
+        _check_part_types(
+            parts, _PART_TYPES_BY_ROLE[role], f"{'an' if role[0] == 'a' else 'a'} {role} message"
+        )
         _check_carried(carried, role)
         _set_fields(self, role=role, parts=parts, carried=carried)
 
@@ -293,19 +295,20 @@ def _part(part: object, number: int) -> Part:
     if images.is_source(part):
         return images.load(part)
     raise UsageError(
-        f"content[{number}] must be {_joined_with_or(_KINDS.values())}, got {short_repr(part)}."
+        f"content[{number}] must be {_joined_with_or(_PART_NAMES.values())}, got"
+        f" {short_repr(part)}."
     )
 
 
-def _check_kinds(parts: tuple[Part, ...], kinds: tuple[type, ...], owner: str) -> None:
+def _check_part_types(parts: tuple[Part, ...], allowed_types: tuple[type, ...], owner: str) -> None:
     for part in parts:
-        if not isinstance(part, kinds):
+        if not isinstance(part, allowed_types):
+            allowed_names = _joined_with_or(_PART_NAMES[part_type] for part_type in allowed_types)
             hint = None
-            if ToolResult in kinds:
+            if ToolResult in allowed_types:
                 hint = 'Use `Message("tool", [ToolResult(call.id, "…")])`.'
             raise UsageError(
-                f"content of {owner} must be {_joined_with_or(_KINDS[kind] for kind in kinds)}, got"
-                f" {_KINDS[type(part)]}.",
+                f"content of {owner} must be {allowed_names}, got {_PART_NAMES[type(part)]}.",
                 hint=hint,
             )
 
@@ -331,8 +334,8 @@ def _joined_with_or(names: Iterable[str]) -> str:
     return f"{', '.join(other_names)} or {last_name}" if other_names else last_name
 
 
-def _of_type(values: Iterable[object], kind: type[P]) -> tuple[P, ...]:
-    return tuple([value for value in values if isinstance(value, kind)])
+def _of_type(values: Iterable[object], part_type: type[P]) -> tuple[P, ...]:
+    return tuple([value for value in values if isinstance(value, part_type)])
 
 
 def _shown_parts(parts: tuple[object, ...]) -> str:

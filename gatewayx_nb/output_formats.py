@@ -72,7 +72,7 @@ def _frame_extractor() -> Callable[[str], DataFrame]:
     check_pandas()
     import pandas as pd  # import now, because replies are parsed on the engine's loop
 
-    return lambda text: pd.DataFrame(_columns(extract_json(text)))
+    return lambda text: pd.DataFrame(_frame_content(extract_json(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +100,13 @@ def render(
             in an object, the JSON is rendered without the wrapper.
     """
     if output_format in ("markdown", "text"):
-        return _text(output_format, reply)
+        return _render_text(output_format, reply)
     if output_format == "json" and (reply.parsed is not None or _is_null(reply, schema)):
-        return _json(reply, schema)
+        return _render_json(reply, schema)
     if reply.parsed is None:
-        return _text(output_format, reply)
+        return _render_text(output_format, reply)
     if output_format == "frame":
-        return _frame(reply.parsed)
+        return _render_frame(reply.parsed)
     # Extract the block again, because `parsed` is only its source, without the language.
     block = extract_code(reply.text)
     if output_format == "html":
@@ -119,7 +119,7 @@ def incremental_renderer(output_format: OutputFormat) -> Callable[[str], str]:
     return IncrementalRenderer() if output_format == "markdown" else preformatted_html
 
 
-def _text(output_format: OutputFormat, reply: Reply) -> Rendered:
+def _render_text(output_format: OutputFormat, reply: Reply) -> Rendered:
     convert = to_html if output_format == "markdown" else preformatted_html
     return Rendered(reply.text, convert(reply.text) if reply.text else "")
 
@@ -132,21 +132,21 @@ def _is_null(reply: Reply, schema: ResponseSchema | None) -> bool:
         return False
 
 
-def _json(reply: Reply, schema: ResponseSchema | None) -> Rendered:
+def _render_json(reply: Reply, schema: ResponseSchema | None) -> Rendered:
     """Render JSON indented and collapsible, expanded if it is short."""
     try:
         value = extract_json(reply.text)
     except ValueError:
-        return _text("text", reply)
+        return _render_text("text", reply)
     if schema is not None:
         value = schema.unwrapped(value)
     text = plain(json.dumps(value, indent=2, ensure_ascii=False))
     is_short = text.count("\n") < _MAX_EXPANDED_LINES
-    fragment = details(f"JSON, {_size(value)}", highlight(text, "json"), is_open=is_short)
+    fragment = details(f"JSON, {_size_text(value)}", highlight(text, "json"), is_open=is_short)
     return Rendered(text, fragment)
 
 
-def _size(value: object) -> str:
+def _size_text(value: object) -> str:
     if isinstance(value, dict):
         return _count_text(len(value), "key")
     if isinstance(value, list):
@@ -158,7 +158,7 @@ def _count_text(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def _frame(frame: DataFrame) -> Rendered:
+def _render_frame(frame: DataFrame) -> Rendered:
     """Render the first rows of a DataFrame."""
     rows, columns = frame.shape
     names = [str(name) for name in frame.columns]
@@ -173,8 +173,8 @@ def _frame(frame: DataFrame) -> Rendered:
     return Rendered(f"{text}\n[{size}]".strip(), f"{table}<div>{size}</div>")
 
 
-def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Return data for a DataFrame: records, or columns of equal length.
+def _frame_content(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return what the DataFrame constructor accepts: records, or columns of equal length.
 
     Raises:
         ValueError: If the JSON has a different form.

@@ -1,4 +1,4 @@
-"""The output of a call: `Reply`, `Chunk` and the values that they hold."""
+"""The output of a call: `Reply`, `Chunk` and the values that they contain."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A source that a reply names.
+    """A source that a reply cites.
 
     Attributes:
         text: The cited passage of the source, if the provider sends it, otherwise the passage of
@@ -123,7 +123,7 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The rarer contents of a chunk, which most chunks do not have.
+    """Contents that most chunks do not have.
 
     Attributes:
         citations: Sources that the reply names.
@@ -202,7 +202,7 @@ class Chunk:
 
     @classmethod
     def merged(cls, chunks: Sequence[Chunk]) -> Chunk:
-        """Return one chunk for several: texts are joined, and later values replace earlier ones.
+        """Merge chunks into one: text is joined, and later values replace earlier ones.
 
         Each chunk of an answer is checked separately, so one chunk is faster than several.
         """
@@ -371,7 +371,7 @@ class Reply(Generic[T_co]):
         raise TypeError(f"a reply cannot be indexed or iterated; use `{self._value_name}`")
 
     def __getattr__(self, name: str) -> NoReturn:
-        # Python calls this only for names that are not defined, such as the methods of str.
+        # Python calls this only for names that the class does not define, such as methods of str.
         advice = ""
         if not name.startswith("_") and hasattr(self.parsed, name):
             advice = f"; use `reply.parsed.{name}`"

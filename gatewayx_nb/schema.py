@@ -112,8 +112,8 @@ class ResponseSchema:
         """Parse a reply into a value of the type, or into JSON data for a schema.
 
         By default, a code fence around the JSON and prose before and after it are ignored. A value
-        that is not an object may be the ``answer`` property of one. An enum value or another scalar
-        may be a bare word.
+        that is not an object may be wrapped in an object, as its ``answer`` property. An enum value
+        or another scalar may be a bare word.
 
         Raises:
             ValueError: If the reply contains no JSON, or JSON that does not match the type or
@@ -142,7 +142,7 @@ class ResponseSchema:
         inner = self._unwrap(value)
         with suppress(ValueError, TooManyStepsError):
             if inner is not _NO_VALUE:
-                self._value_of(inner)
+                self._fit_and_convert(inner)  # raises an error if it does not match the schema
                 return inner
         return value
 
@@ -152,22 +152,22 @@ class ResponseSchema:
             inner = self._unwrap(value)
             if inner is not _NO_VALUE:
                 with suppress(ValueError):
-                    return self._value_of(inner, max_steps)
-            return self._value_of(value, max_steps)
+                    return self._fit_and_convert(inner, max_steps)
+            return self._fit_and_convert(value, max_steps)
         except ValueError:
             for candidate in self._bare_values(text):
                 with suppress(ValueError):
-                    return self._value_of(candidate, max_steps)
+                    return self._fit_and_convert(candidate, max_steps)
             raise
 
     def _unwrap(self, value: Any) -> Any:  # noqa: ANN401 - JSON
-        """Return the value in the object in which a provider may have wrapped it."""
+        """Return the value that a provider wrapped in an object, or `_NO_VALUE`."""
         is_in_object = self.schema and not json_schema.is_object(self.schema)
         if is_in_object and isinstance(value, dict) and list(value) == [json_schema.ANSWER]:
             return value[json_schema.ANSWER]
         return _NO_VALUE
 
-    def _value_of(self, value: Any, max_steps: int = MAX_STEPS) -> Any:  # noqa: ANN401 - depends on the schema
+    def _fit_and_convert(self, value: Any, max_steps: int = MAX_STEPS) -> Any:  # noqa: ANN401 - depends on the schema
         if self.schema:
             value = json_schema.fit(value, self.schema, self.schema)
         if self._validator is not None:
@@ -246,18 +246,18 @@ def _copy_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     return dict(schema)
 
 
-def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401 - a type
+def _read_type(value_type: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401 - a type
     """Return the JSON Schema of a type, and the function that converts JSON data to the type.
 
     Raises:
-        UsageError: If ``kind`` is not a type or has no schema.
+        UsageError: If ``value_type`` is not a type or has no schema.
     """
     import msgspec  # imported on first use, because most calls have no schema
 
-    if _uses_pydantic(kind, set()):
-        return _read_with_pydantic(kind)
+    if _uses_pydantic(value_type, set()):
+        return _read_with_pydantic(value_type)
     try:
-        type_schema = msgspec.json.schema(kind)
+        type_schema = msgspec.json.schema(value_type)
         # msgspec finds a field whose name is not ASCII only after the name has been encoded.
         msgspec.json.encode(type_schema)
         schema = _inline_reference(type_schema)
@@ -265,71 +265,75 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
         # msgspec does not support every type, for example a union of dataclasses. It is right to
         # reject complex numbers, which pydantic would represent as a str.
         is_complex = repr(complex) in str(error)
-        if _is_type(kind) and not is_complex and importlib.util.find_spec("pydantic"):
+        if _is_type(value_type) and not is_complex and importlib.util.find_spec("pydantic"):
             with suppress(UsageError):  # msgspec's error names the field's type
-                return _read_with_pydantic(kind)
-        raise _unusable_type_error(kind, error) from None
-    if dataclasses.is_dataclass(kind) and not dataclasses.fields(kind):
-        raise _unusable_type_error(kind, TypeError("it has no fields"))
-    return schema, partial(msgspec.convert, type=kind, str_keys=True)
+                return _read_with_pydantic(value_type)
+        raise _unusable_type_error(value_type, error) from None
+    if dataclasses.is_dataclass(value_type) and not dataclasses.fields(value_type):
+        raise _unusable_type_error(value_type, TypeError("it has no fields"))
+    return schema, partial(msgspec.convert, type=value_type, str_keys=True)
 
 
-def _read_with_pydantic(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401
+def _read_with_pydantic(value_type: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401
     import pydantic
 
     try:
-        adapter = pydantic.TypeAdapter(kind)
+        adapter = pydantic.TypeAdapter(value_type)
         schema = dict(adapter.json_schema())
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
-        raise _unusable_type_error(kind, error) from None
+        raise _unusable_type_error(value_type, error) from None
     # Pass the value as JSON, in which even a strict model accepts a str for a date.
     return schema, lambda value: adapter.validate_json(json.dumps(value))
 
 
-def _is_type(kind: object) -> bool:
-    return isinstance(kind, type) or get_origin(kind) is not None
+def _is_type(value_type: object) -> bool:
+    return isinstance(value_type, type) or get_origin(value_type) is not None
 
 
-def _uses_pydantic(kind: Any, seen_types: set[Any]) -> bool:  # noqa: ANN401 - a type
+def _uses_pydantic(value_type: Any, seen_types: set[Any]) -> bool:  # noqa: ANN401 - a type
     """Return whether a type is one of pydantic's types or constraints, or contains one."""
-    if "pydantic" not in sys.modules or not _is_type(kind) or kind in seen_types:
+    if "pydantic" not in sys.modules or not _is_type(value_type) or value_type in seen_types:
         return False
-    seen_types.add(kind)
-    if hasattr(kind, "__pydantic_validator__"):
+    seen_types.add(value_type)
+    if hasattr(value_type, "__pydantic_validator__"):
         return True
-    constraints = (type(item).__module__ for item in getattr(kind, "__metadata__", ()))
+    constraints = (type(item).__module__ for item in getattr(value_type, "__metadata__", ()))
     if any(name.partition(".")[0] in ("pydantic", "annotated_types") for name in constraints):
         return True
     try:
-        hints = get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}
+        hints = (
+            get_type_hints(value_type, include_extras=True) if isinstance(value_type, type) else {}
+        )
     except (NameError, TypeError):  # raised for a class that is defined in a function
         hints = {}
-    return any(_uses_pydantic(part, seen_types) for part in (*get_args(kind), *hints.values()))
+    return any(
+        _uses_pydantic(part, seen_types) for part in (*get_args(value_type), *hints.values())
+    )
 
 
-def _unusable_type_error(kind: object, error: Exception) -> UsageError:
+def _unusable_type_error(value_type: object, error: Exception) -> UsageError:
     lines = [line for line in str(error).splitlines() if line.strip() and "https://" not in line]
     reason = lines[-1].strip().rstrip(".") if lines else type(error).__name__
     if isinstance(error, NameError) and error.name:
         reason = f"annotation {error.name!r} is not defined"
     return UsageError(
         "schema must be a JSON Schema dict, a pydantic model, a dataclass, a TypedDict or a type"
-        f" built from these, got {short_repr(kind)}: {reason}.",
-        hint=_schema_advice(kind),
+        f" built from these, got {short_repr(value_type)}: {reason}.",
+        hint=_schema_advice(value_type),
     )
 
 
-def _schema_advice(kind: object) -> str:
+def _schema_advice(value_type: object) -> str:
     """Return advice for a value that is not a type."""
-    match kind:
+    match value_type:
         case str():
             return "Pass the type itself, without quotation marks."
         case [type() as item]:
             return f"Pass `list[{item.__name__}]`."
         case type():
             return "Put `@dataclass` above the class, and annotate each field with its type."
-    if dataclasses.is_dataclass(kind):
-        return f"Pass the class, `{type(kind).__name__}`, not an instance of it."
+    if dataclasses.is_dataclass(value_type):
+        return f"Pass the class, `{type(value_type).__name__}`, not an instance of it."
     return "For example, a dataclass with the fields of the answer."
 
 
@@ -349,12 +353,12 @@ def _inline_reference(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type
+def _with_times(schema: dict[str, Any], value_type: Any) -> dict[str, Any]:  # noqa: ANN401 - a type
     """Return a msgspec schema with the date-time and time formats added to every field."""
     import msgspec
 
     try:
-        infos = [msgspec.inspect.type_info(kind)]
+        infos = [msgspec.inspect.type_info(value_type)]
     except (TypeError, NameError):
         return schema  # the schema is pydantic's, which already contains the formats
     with_formats: dict[str, Any] = copy.deepcopy(schema)
@@ -384,9 +388,9 @@ def _add_time_format(msgspec_type: Any, schema: Any) -> None:  # noqa: ANN401 - 
     leaves = [msgspec_type]
     for leaf in leaves:
         leaves += [] if hasattr(leaf, "fields") else _inner_types(leaf)
-    kinds = {type(leaf).__name__ for leaf in leaves}
-    formats = [name for kind, name in _TIME_FORMATS.items() if kind in kinds]
-    if len(formats) != 1 or "StrType" in kinds:
+    leaf_types = {type(leaf).__name__ for leaf in leaves}
+    formats = [name for leaf_type, name in _TIME_FORMATS.items() if leaf_type in leaf_types]
+    if len(formats) != 1 or "StrType" in leaf_types:
         return
     parts = [schema]
     for part in parts:

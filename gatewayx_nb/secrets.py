@@ -75,9 +75,9 @@ class Secret(str):
 
 
 class NotPicklable:
-    """Base class of objects that contain keys as plain text, or an environment that may have some.
+    """Base class of objects that contain keys, or environment variables that may be keys, as text.
 
-    They refuse to be pickled, because pickles may be shared.
+    These objects cannot be pickled, because pickles may be shared.
     """
 
     __slots__ = ()

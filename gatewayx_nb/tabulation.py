@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-_MAX_CELLS, _MAX_CELLS_PER_VALUE = 10_000_000, 20
-"""A table with more cells than the first must have at most the second number for each value."""
+_MAX_CELLS = 10_000_000
+"""Maximum number of cells in a table in which nearly all cells are empty."""
+
+_MAX_CELLS_PER_VALUE = 20
+"""Maximum number of cells per value in a larger table."""
 
 
 def check_pandas() -> None:
@@ -56,7 +59,7 @@ def check_density(rows: Sequence[Collection[object]]) -> None:
     and a file of 10 MB would take all memory.
 
     Args:
-        rows: The rows, or the names in each.
+        rows: The rows, or the column names of each row.
 
     Raises:
         UsageError: If the table would have more than 10,000,000 cells, nearly all of them empty.
@@ -93,7 +96,7 @@ def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:
     """Return a DataFrame of the JSON in text.
 
     Args:
-        text: The text.
+        text: The text of an answer.
         was_cut: Whether the answer was truncated at its maximum length.
 
     Raises:
@@ -117,16 +120,16 @@ def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:
 
 
 def _row(item: object) -> dict[str, Any]:
-    """Return the columns of one value: the fields of an object, or ``value``."""
+    """Return the columns of an item: its fields if it is an object, otherwise ``value``."""
     if isinstance(item, dict):
         return item
-    names = _names(item)
+    names = _field_names(item)
     return {name: getattr(item, name) for name in names} if names else {"value": item}
 
 
-def _names(item: object) -> tuple[str, ...]:
+def _field_names(item: object) -> tuple[str, ...]:
     """Return the fields of a dataclass, a NamedTuple, a pydantic model or a msgspec Struct."""
-    for source in ("__dataclass_fields__", "_fields", "__struct_fields__"):
-        if names := getattr(type(item), source, None):
+    for attribute in ("__dataclass_fields__", "_fields", "__struct_fields__"):
+        if names := getattr(type(item), attribute, None):
             return tuple(names)
     return tuple(getattr(type(item), "model_fields", ()))

@@ -1,4 +1,4 @@
-"""Text for display: plain text without control characters, display width and text tables."""
+"""Prepares text for display: removes control characters, measures widths and formats tables."""
 
 from __future__ import annotations
 
