@@ -1,4 +1,4 @@
-"""Comparison of an answer with the expected ones: texts, numbers and data."""
+"""Compares answers with expected values: strings, numbers and data."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def acceptable_values(expected: object) -> list[Any]:
 
 def as_data(value: object) -> Any:  # noqa: ANN401 - JSON
     """Return a value as JSON data: an enum as its value, and an object with fields as a dict."""
-    import msgspec  # imported on first use, because most scorers compare texts
+    import msgspec  # imported on first use, because most scorers compare strings
 
     return msgspec.to_builtins(value, enc_hook=_encode_other, str_keys=True)
 
@@ -61,8 +61,8 @@ def _encode_other(value: Any) -> object:  # noqa: ANN401 - any object
 def is_same(answer: object, expected: object, *, ignore_case: bool) -> bool:
     """Return whether two values, as returned by `as_data`, are equal.
 
-    Texts are compared without the white space around them. A text equals a number or a bool that it
-    represents.
+    Strings are compared without the white space around them. A string equals the number or the bool
+    that it represents.
     """
     if isinstance(expected, str) and not isinstance(answer, str):
         answer, expected = expected, answer
@@ -80,7 +80,7 @@ def normalize_text(text: str, *, ignore_case: bool) -> str:
     """Return a string in Unicode's normal form C, so that equal characters have equal code points.
 
     Args:
-        text: The text.
+        text: The string.
         ignore_case: Whether to fold its case.
     """
     text = unicodedata.normalize("NFC", text)
@@ -129,13 +129,13 @@ def is_near(number: Decimal, other: Decimal, tolerance: Decimal) -> bool:
 
 
 def describe_values(values: list[Any]) -> str:
-    """Return values as a short text, for the reason of a score.
+    """Return values as short text for the reason of a score.
 
     >>> describe_values(["yes", "no"])
     "'yes' or 'no'"
     """
-    texts = [short_repr(value, 60) for value in values[:_MAX_SHOWN_VALUES]]
-    return " or ".join([*texts, "…"] if len(values) > _MAX_SHOWN_VALUES else texts)
+    reprs = [short_repr(value, 60) for value in values[:_MAX_SHOWN_VALUES]]
+    return " or ".join([*reprs, "…"] if len(values) > _MAX_SHOWN_VALUES else reprs)
 
 
 def _decimal(text: str) -> Decimal:

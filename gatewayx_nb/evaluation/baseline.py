@@ -1,4 +1,4 @@
-"""A baseline: the scores of an earlier evaluation, without its prompts and answers."""
+"""Saves and loads baselines: the scores of an evaluation, without its prompts and answers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baselin
         rows: The rows.
         scores: The scores, whose units are rows.
     """
-    ids = [str(each) for each in rows.ids]
+    ids = list(map(str, rows.ids))
     return Baseline(
         rows=row_digests(rows),
         scores={
@@ -111,8 +111,8 @@ def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baselin
                 score.kind,
                 score.lower_is_better,
                 {
-                    variant: {ids[cast("int", unit)]: value for unit, value in each.units.items()}
-                    for variant, each in score.variants.items()
+                    variant: {ids[cast("int", unit)]: value for unit, value in values.units.items()}
+                    for variant, values in score.variants.items()
                 },
             )
             for score in scores
@@ -122,8 +122,10 @@ def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baselin
 
 
 def row_digests(rows: EvaluatedRows) -> dict[str, str]:
-    """Return a digest of each row's values, by the text of its ID."""
-    return {str(each): _row_digest(row) for each, row in zip(rows.ids, rows.inputs, strict=True)}
+    """Return a digest of each row's values, by the row's ID as a string."""
+    return {
+        str(row_id): _row_digest(row) for row_id, row in zip(rows.ids, rows.inputs, strict=True)
+    }
 
 
 def _row_digest(row: Mapping[Any, Any]) -> str:

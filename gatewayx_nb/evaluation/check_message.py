@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.evaluation import Evaluation
 
 _MAX_SHOWN_ROWS = 5
-"""Maximum number of rows of each kind in the message."""
+"""Maximum number of worse rows, and of failed rows, in the message."""
 
 _MAX_ANSWER_LENGTH = 60
 """Maximum number of characters of an answer."""
@@ -94,7 +94,7 @@ def _worse_cells(evaluation: Evaluation, failures: Iterable[Failure]) -> Iterabl
 
 
 def _first_rows_text(cells: Sequence[object], columns: Sequence[TableColumn]) -> str:
-    """Return a table of the first cells as text, followed by the number of the others."""
+    """Return a table of the first cells as text, followed by the number of remaining cells."""
     table = Table(cells[:_MAX_SHOWN_ROWS], columns)
-    rest = len(cells) - len(table)
-    return f"{table!r}\n… {rest:,} more" if rest else repr(table)
+    hidden_count = len(cells) - len(table)
+    return f"{table!r}\n… {hidden_count:,} more" if hidden_count else repr(table)

@@ -1,4 +1,4 @@
-"""Checks of an evaluation in CI: bounds on its scores, and the failures."""
+"""Checks the scores of an evaluation against bounds, for tests in CI."""
 
 from __future__ import annotations
 

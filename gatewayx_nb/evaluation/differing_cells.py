@@ -1,4 +1,4 @@
-"""The cells that failed, and those whose scores have changed."""
+"""Finds the cells of an evaluation that failed, and the cells whose scores have changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _MAX_WORST_CELLS = 10
-"""Number of cells that count as failures of a score that is a number: the worst ones."""
+"""Maximum number of cells that count as failures of a score that is a number: the worst cells."""
 
 _MAX_ANSWER_LENGTH = 60
 """Maximum number of characters of an answer in a table."""
@@ -172,8 +172,10 @@ def changed_cells(
     Raises:
         UsageError: If the evaluations have no cell in common.
     """
-    others = {_cell_key(cell): cell for cell in other_cells}
-    pairs = [(cell, others[_cell_key(cell)]) for cell in cells if _cell_key(cell) in others]
+    other_by_key = {_cell_key(cell): cell for cell in other_cells}
+    pairs = [
+        (cell, other_by_key[_cell_key(cell)]) for cell in cells if _cell_key(cell) in other_by_key
+    ]
     if not pairs:
         raise UsageError(
             "the two evaluations have no cell in common: IDs, variants or samples differ.",
@@ -182,7 +184,7 @@ def changed_cells(
     changed = []
     for cell, other in pairs:
         for name in scores:
-            before, after = (each.scores.get(name, Score()) for each in (other, cell))
+            before, after = other.scores.get(name, Score()), cell.scores.get(name, Score())
             if (before.value, bool(before.error)) != (after.value, bool(after.error)):
                 changed.append(
                     ChangedScore(

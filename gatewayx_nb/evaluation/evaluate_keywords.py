@@ -1,4 +1,4 @@
-"""The keyword arguments of `evaluate`: their validation and help texts."""
+"""Defines, validates and describes the keyword arguments of `evaluate`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _check_samples(value: object) -> object:
 
 def _check_score_names(value: object) -> object:
     names = [value] if isinstance(value, str) else value
-    if not isinstance(names, Iterable) or not all(isinstance(each, str) for each in names):
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise InvalidValueError("the names of scores")
     return tuple(names)
 
@@ -107,7 +107,7 @@ class EvaluateKeywords(_EvaluationOnlyKeywords, ImapKeywords, total=False):
 
 
 MEANINGS = {
-    "rows": "a DataFrame, a Series, or texts or dicts in a list or another iterable",
+    "rows": "a DataFrame, a Series, or an iterable of strings or dicts",
     "prompts": "a template with `{{column}}`, a function of the row that returns a string or a dict"
     " of keywords of `ask`, or a dict that maps names to these",
     "models": "one or more references; the default model if omitted",
@@ -134,7 +134,7 @@ _MAP_OPTIONS = {
 
 
 def split_keywords(options: EvaluateKeywords) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the options of the evaluation, with defaults, and those of its calls.
+    """Return the options of the evaluation, with defaults, and the options of its calls.
 
     Raises:
         UsageError: If an option is unknown or invalid.

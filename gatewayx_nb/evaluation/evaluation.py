@@ -46,10 +46,10 @@ from gatewayx_nb.evaluation.records import (
 from gatewayx_nb.evaluation.regressions import check_no_worse
 from gatewayx_nb.evaluation.score_summary import (
     SUMMARY_COLUMNS,
-    VariantFigures,
+    AnswerStatistics,
     VariantScore,
+    answer_statistics,
     summarize,
-    variant_figures,
 )
 from gatewayx_nb.evaluation.score_values import VOTE, ScoreValues, score_names, score_values
 from gatewayx_nb.evaluation.versus import (
@@ -180,7 +180,7 @@ class Evaluation:
         interval. The samples of a row are averaged first, because rows are the units, and so are
         the rows of a cluster.
         """
-        return Table(summarize(self._score_values, self._variant_figures), SUMMARY_COLUMNS)
+        return Table(summarize(self._score_values, self._answer_statistics), SUMMARY_COLUMNS)
 
     def versus(
         self, baseline: str | None = None, score: str | None = None
@@ -194,7 +194,7 @@ class Evaluation:
 
         Args:
             baseline: Name of the variant with which the others are compared; the first if omitted.
-            score: Name of the only score to compare; all but labels if omitted.
+            score: Name of the only score to compare; all scores except labels if omitted.
 
         Raises:
             UsageError: If there is no such variant or score.
@@ -203,8 +203,8 @@ class Evaluation:
         base_name = names[0] if baseline is None else self._check_known(baseline, names, "variant")
         if score is not None:
             self._check_known(score, self.scores, "score")
-        values = [each for each in self._score_values if score in (None, each.name)]
-        rows = compare_with_baseline(values, names, base_name)
+        selected = [values for values in self._score_values if score in (None, values.name)]
+        rows = compare_with_baseline(selected, names, base_name)
         return Table(rows, DIFFERENCE_COLUMNS, [row.text for row in rows])
 
     def failures(
@@ -215,7 +215,7 @@ class Evaluation:
         If the score is a number, the errors and the ten worst cells are returned.
 
         Args:
-            score: Name of the score; all bools if omitted.
+            score: Name of the score; all scores that are bools if omitted.
             limit: Maximum number of cells; no limit if omitted.
 
         Raises:
@@ -223,12 +223,12 @@ class Evaluation:
         """
         if score is not None:
             self._check_known(score, self.scores, "score")
-        values = [
-            each
-            for each in self._score_values
-            if score == each.name or (score is None and each.kind != "number")
+        selected = [
+            values
+            for values in self._score_values
+            if score == values.name or (score is None and values.kind != "number")
         ]
-        failures = failed_cells(self.cells, self.rows, values)
+        failures = failed_cells(self.cells, self.rows, selected)
         return Table(failures[:limit], FAILURE_COLUMNS)
 
     def changed(self, other: Evaluation, score: str | None = None) -> Table[ChangedScore]:
@@ -238,7 +238,7 @@ class Evaluation:
 
         Args:
             other: The earlier evaluation.
-            score: Name of the only score to compare; all if omitted.
+            score: Name of the only score to compare; all scores if omitted.
 
         Raises:
             UsageError: If ``other`` is not an evaluation or has no cell in common with this one, or
@@ -261,7 +261,7 @@ class Evaluation:
                 ``"vote"`` for the votes of the view.
 
         Raises:
-            UsageError: If either does not exist, or no cell has both.
+            UsageError: If one of them does not exist, or no cell has both.
         """
         columns = list(dict.fromkeys(str(name) for row in self.rows.inputs for name in row))
         known = [*self.scores, *columns]
@@ -359,7 +359,7 @@ class Evaluation:
         failures = check_bounds(rows, at_least or {}, "at_least", is_minimum=True)
         failures += check_bounds(rows, at_most or {}, "at_most", is_minimum=False)
         if no_worse_than is not None:
-            failures += self._regressions(no_worse_than, names, margin)
+            failures += self._regression_failures(no_worse_than, names, margin)
         if self.is_stopped:
             failures.insert(0, Failure("", "", self._stopped_text()))
         if failures:
@@ -430,8 +430,8 @@ class Evaluation:
         return self._compute_score_values(self.rows.clusters)
 
     @cached_property
-    def _variant_figures(self) -> dict[str, VariantFigures]:
-        return variant_figures(self.cells, self.variant_names)
+    def _answer_statistics(self) -> dict[str, AnswerStatistics]:
+        return answer_statistics(self.cells, self.variant_names)
 
     def _clear_cache(self) -> None:
         """Discard the cached scores, after a vote."""
@@ -451,7 +451,7 @@ class Evaluation:
         ]
 
     def baseline(self) -> Baseline:
-        """Return what `save_baseline` writes."""
+        """Return the baseline that `save_baseline` writes."""
         return make_baseline(self.rows, self._compute_score_values(None))
 
     def _ratings(self, name: str) -> list[Any]:
@@ -464,10 +464,10 @@ class Evaluation:
             return f"{self.missing:,} of {len(self.cells):,} cells were not asked."
         return "the evaluation was stopped before all answers were scored."
 
-    def _check_known(self, name: str, known: Sequence[str], kind: str) -> str:
+    def _check_known(self, name: str, known: Sequence[str], noun: str) -> str:
         if name not in known:
             raise UsageError(
-                f"there is no {kind} {short_repr(name)}.{did_you_mean(str(name), known)}",
+                f"there is no {noun} {short_repr(name)}.{did_you_mean(str(name), known)}",
                 hint=f"Choose from: {', '.join(known)}." if known else "Pass `scorers=[…]`.",
             )
         return name
@@ -480,7 +480,7 @@ class Evaluation:
             raise UsageError("variant must not be empty.", hint="Omit it to check all variants.")
         return [self._check_known(name, self.variant_names, "variant") for name in names]
 
-    def _regressions(
+    def _regression_failures(
         self, other: str | Path | Evaluation, names: Sequence[str], margin: float
     ) -> list[Failure]:
         is_number = isinstance(margin, int | float) and not isinstance(margin, bool)

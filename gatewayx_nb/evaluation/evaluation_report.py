@@ -1,4 +1,4 @@
-"""The display of an evaluation: summary and conclusions, as text, HTML and Markdown."""
+"""Formats the summary and the conclusions of an evaluation as text, HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MAX_SHOWN_DIFFERENCES = 6
 
 _NON_QUALITY_SCORES = ("cost", "latency")
-"""Scores that are shown only if there are no others."""
+"""Scores whose differences are shown only if there are no other scores."""
 
 
 def conclusions(evaluation: Evaluation) -> list[str]:
@@ -67,9 +67,9 @@ def _difference_sentences(rows: Sequence[VariantDifference]) -> list[str]:
     relevant_rows = [row for row in rows if row.score not in _NON_QUALITY_SCORES] or list(rows)
     order = {"better": 0, "worse": 0, "not told apart": 1, "too few rows": 2}
     ranked_rows = sorted(relevant_rows, key=lambda row: order[row.verdict])
-    texts = [row.text for row in ranked_rows[:_MAX_SHOWN_DIFFERENCES]]
-    rest = len(ranked_rows) - len(texts)
-    return [*texts, *([f"{rest:,} more in `.versus()`."] if rest else [])]
+    sentences = [row.text for row in ranked_rows[:_MAX_SHOWN_DIFFERENCES]]
+    hidden_count = len(ranked_rows) - len(sentences)
+    return [*sentences, *([f"{hidden_count:,} more in `.versus()`."] if hidden_count else [])]
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -119,7 +119,10 @@ def _cell_texts(summary: Table[VariantScore]) -> Iterable[list[str]]:
 
 def interval_bars(rows: Sequence[VariantScore]) -> list[str]:
     """Return a drawing of the interval of each row, with one scale for each score."""
-    scales = {row.score: _scale([each for each in rows if each.score == row.score]) for row in rows}
+    scales = {
+        score: _scale([row for row in rows if row.score == score])
+        for score in {row.score for row in rows}
+    }
     return [
         "" if row.mean is None else interval_bar(row.low, row.mean, row.high, scales[row.score])
         for row in rows
@@ -134,7 +137,7 @@ def _scale(rows: Sequence[VariantScore]) -> tuple[float, float]:
 
 
 def report_markdown(evaluation: Evaluation) -> str:
-    """Return the display as Markdown, with the texts escaped."""
+    """Return the display as Markdown, with Markdown's special characters escaped."""
     summary = evaluation.summary()
     columns = [
         column
@@ -143,7 +146,8 @@ def report_markdown(evaluation: Evaluation) -> str:
     ]
     lines = [f"# {_escape_markdown(_title(evaluation))}", ""]
     lines.append("| " + " | ".join(column.heading for column in columns) + " |")
-    lines.append("|" + "|".join("---" if each.align == "left" else "--:" for each in columns) + "|")
+    rules = ("---" if column.align == "left" else "--:" for column in columns)
+    lines.append("|" + "|".join(rules) + "|")
     lines += [
         "| " + " | ".join(_escape_markdown(column.cell(row)) for column in columns) + " |"
         for row in summary

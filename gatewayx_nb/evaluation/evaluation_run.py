@@ -1,4 +1,4 @@
-"""`evaluate`: requests the missing answers of a grid, and scores all answers."""
+"""Runs evaluations: requests the missing answers of a grid, and scores all answers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _MAP_OPTIONS = ("concurrency", "fresh", "max_age", "max_cost", "on_error", "prog
 """The options that an evaluation passes to its maps."""
 
 _VERDICT_ERRORS = (ProviderError, ContentFilterError, TruncatedError)
-"""Errors if a judge refuses to answer, or its answers are invalid."""
+"""Errors that mean that a judge refuses to answer, or that its answers are invalid."""
 
 _JOIN_INTERVAL = 0.1
 """Seconds between two checks for Ctrl-C while asynchronous scorers run."""
@@ -78,9 +78,9 @@ def evaluate(
     See also: the guides ``evaluating`` and ``evaluation-in-ci``.
 
     A variant is a combination of a prompt, a model and a set of options. Answers are stored: after
-    a crash, or with another variant or scorer, only missing answers are requested. Stop keeps the
-    answers that have arrived. Evaluations whose rows have the same columns share their answers,
-    unless their names differ.
+    a crash, or with another variant or scorer, only missing answers are requested. If you stop the
+    evaluation, it keeps the answers that have arrived. Evaluations whose rows have the same columns
+    share their answers, unless their names differ.
 
     A scorer is a function with some of the parameters ``reply``, ``text``, ``parsed``, ``row``,
     ``expected``, ``prompt`` and ``variant``. It returns a bool, a number, a label, a dict of these,
@@ -109,7 +109,7 @@ async def aevaluate(
 ) -> Evaluation:
     """Send each row to each variant, and score the answers; see `evaluate`.
 
-    Asynchronous scorers run on the current event loop, the others in another thread.
+    Asynchronous scorers run on the current event loop, and synchronous ones in another thread.
     """
     run = EvaluationRun(
         options.get("pool") or default_pool(), rows, prompts, models, scorers, options
@@ -158,7 +158,7 @@ class EvaluationRun:
         prompts: The prompts.
         models: The models.
         scorers: The scorers.
-        options: The options of the evaluation, and those of all calls.
+        options: The options of the evaluation and of all its calls.
 
     Raises:
         UsageError: If an argument is invalid; nothing is sent.
@@ -274,19 +274,26 @@ class EvaluationRun:
     def _plan_map(
         self,
         requests: Sequence[RowRequest | GatewayError],
-        scorer: str,
+        scorer_name: str,
         schema: object,
         call_options: dict[str, Any],
     ) -> MapSession:
-        """Return a map that requests the answers, or asks the questions of a scorer."""
+        """Return a map that requests the answers, or asks the questions of a scorer.
+
+        Args:
+            requests: The requests, or the errors that prevented them.
+            scorer_name: Name of the scorer that asks; empty for the answers.
+            schema: The schema of the replies.
+            call_options: The options of all calls.
+        """
         map_options = {
             name: self._options[name] for name in _MAP_OPTIONS if self._options[name] is not None
         }
         columns = ", ".join(sorted(self._grid.column_names))
         name = self._options["name"] or "evaluation"
         # Runs share answers if this text and the options of all calls are the same.
-        definition = f"evaluation {self._options['name'] or ''} [{columns}] {scorer}"
-        map_options["name"] = f"{name}: {scorer}" if scorer else name
+        definition = f"evaluation {self._options['name'] or ''} [{columns}] {scorer_name}"
+        map_options["name"] = f"{name}: {scorer_name}" if scorer_name else name
         return self._pool.plan_requests(
             requests, definition, schema=schema, **map_options, **call_options
         )
@@ -323,8 +330,8 @@ class EvaluationRun:
     def _judge_stage(self, scorer: ModelScorer) -> _JudgeStage:
         model = scorer.model or self._default_model()
         questions = scorer.questions(self.cells, self.rows, self._grid.variants[0].name)
-        requests = [_with_model(each.request, model) for each in questions]
-        if not any(not isinstance(each, GatewayError) for each in requests):
+        requests = [_with_model(question.request, model) for question in questions]
+        if all(isinstance(request, GatewayError) for request in requests):
             return _JudgeStage(scorer, model, questions, None)
         session = self._plan_map(requests, scorer.name, scorer.schema, {})
         session.figures.unit = "question"
@@ -339,29 +346,29 @@ class EvaluationRun:
         if not isinstance(error, _VERDICT_ERRORS) or self._options["on_error"] == "raise":
             raise error
         return [
-            each.request if isinstance(each.request, GatewayError) else error
-            for each in stage.questions
+            question.request if isinstance(question.request, GatewayError) else error
+            for question in stage.questions
         ]
 
     def _finish_judge_stage(self, stage: _JudgeStage, replies: Outcomes) -> None:
         questions, scorer = stage.questions, stage.scorer
         outcomes: Outcomes = replies or [
-            each.request if isinstance(each.request, GatewayError) else None for each in questions
+            question.request if isinstance(question.request, GatewayError) else None
+            for question in questions
         ]
         scores = scorer.scores(list(zip(questions, outcomes, strict=True)))
         for cell in self.cells:
             if id(cell) in scores:
                 cell.scores[scorer.name] = scores[id(cell)]
-        # By type, because an empty reply is falsy, like its text.
-        answers = [each for each in outcomes if isinstance(each, Reply)]
-        costs = [float(each.cost) for each in answers if each.cost is not None]
+        answers = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+        costs = [float(answer.cost) for answer in answers if answer.cost is not None]
         name, cost = self._mask(scorer.name), math.fsum(costs) if costs else None
         self._judges.append(JudgeUsage(name, stage.model, len(answers), cost))
-        missing = sum(each is None for each in outcomes)
-        if missing:
+        missing_count = sum(outcome is None for outcome in outcomes)
+        if missing_count:
             self._is_stopped = True
             self._notes.append(
-                f"{scorer.name}: {missing:,} of {len(questions):,} questions were not asked."
+                f"{scorer.name}: {missing_count:,} of {len(questions):,} questions were not asked."
             )
 
     def _result(self) -> Evaluation:
@@ -370,14 +377,14 @@ class EvaluationRun:
             self._notes.append("Scoring was stopped: some answers have no score.")
         cells, rows, variants = mask_keys(self.cells, self.rows, self._grid.variants, self._mask)
         preferences = {
-            each.name
-            for each in self.scorers
-            if isinstance(each, ModelScorer) and each.is_preference
+            scorer.name
+            for scorer in self.scorers
+            if isinstance(scorer, ModelScorer) and scorer.is_preference
         }
         lower_is_better = {
-            each.name
-            for each in self.scorers
-            if isinstance(each, FunctionScorer) and each.lower_is_better
+            scorer.name
+            for scorer in self.scorers
+            if isinstance(scorer, FunctionScorer) and scorer.lower_is_better
         }
         return Evaluation(
             cells,
@@ -412,16 +419,17 @@ class EvaluationRun:
     def _family_notes(self) -> Iterator[str]:
         models = list(dict.fromkeys(variant.model for variant in self._grid.variants))
         for judge in self._judges:
-            relatives = same_family(judge.model, models)
-            if relatives:
+            related_models = same_family(judge.model, models)
+            if related_models:
                 yield (
                     f"{judge.score} asks {judge.model}, which belongs to the same model family as"
-                    f" {', '.join(relatives)}: models tend to prefer answers of their own family."
+                    f" {', '.join(related_models)}: models tend to prefer answers of their own"
+                    " family."
                 )
 
 
 def _with_model(request: RowRequest | GatewayError, model: str) -> RowRequest | GatewayError:
-    """Return a request with the model of a scorer, unless the request names one."""
+    """Return a request with a scorer's model, unless the request already names a model."""
     if isinstance(request, GatewayError) or request.options.get("model"):
         return request
     return replace(request, options={**request.options, "model": model})

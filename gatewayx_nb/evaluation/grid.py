@@ -35,19 +35,19 @@ _INPUT_COLUMN = "input"
 """Name of the column of a row that is not a dict."""
 
 _UNNAMED_PROMPT = "prompt"
-"""Name of a prompt that is passed without one."""
+"""Name of a prompt that is passed without a name."""
 
 Prompt = str | RowTemplate | Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class GridColumns:
-    """The names of the columns that have a role in an evaluation; ``None`` if there is none.
+    """The names of the columns that have a role in an evaluation; ``None`` for a missing column.
 
     Attributes:
-        expected: The expected answers.
-        id: The IDs of the rows.
-        cluster: What several rows share, such as a document.
+        expected: The column of expected answers.
+        id: The column of row IDs.
+        cluster: The column that groups rows, for example by document.
     """
 
     expected: str | None = None
@@ -57,14 +57,14 @@ class GridColumns:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The prompts, models and sets of options that are combined into variants."""
+    """The prompts, models and option_sets of options that are combined into variants."""
 
     prompts: Mapping[str, Prompt]
     models: Sequence[str]
     options: Mapping[str, CallOptions]
 
     def variants(self) -> list[Variant]:
-        """Return every combination, named after the parts that differ.
+        """Return every combination, named after the parts that differ between combinations.
 
         Raises:
             UsageError: If two combinations have the same name.
@@ -97,11 +97,11 @@ class Grid:
 
     Args:
         rows: The rows, as passed to `evaluate`.
-        columns: The columns that have a role.
+        columns: The names of the columns that have a role.
         axes: The prompts, models and options.
         samples: Number of answers of each variant to each row.
         system: The system prompt of all variants: a string, a template or a function of the row.
-        blank: Whether a missing value becomes an empty text; otherwise, the cells of the row fail.
+        blank: Whether a missing value becomes an empty string; if not, the row's cells fail.
 
     Raises:
         UsageError: If the rows, a column or a prompt is invalid.
@@ -138,9 +138,11 @@ class Grid:
         cells: list[GridCell] = []
         requests: list[RowRequest | GatewayError] = []
         for position, row in enumerate(self._source_rows):
-            rendered = {name: _render(prompt, row) for name, prompt in prompts.items()}
+            requests_by_prompt = {
+                name: _prompt_request(prompt, row) for name, prompt in prompts.items()
+            }
             for variant in self.variants:
-                request = rendered[variant.prompt]
+                request = requests_by_prompt[variant.prompt]
                 for sample in range(self.samples):
                     requests.append(self._cell_request(request, variant, sample))
                     text = "" if isinstance(request, GatewayError) else prompt_text(request.prompt)
@@ -168,7 +170,7 @@ def read_prompts(prompts: object) -> dict[str, Prompt]:
             raise UsageError(
                 f"prompts must be a template, a function of the row, or a dict, got"
                 f" {short_repr(prompts)}.",
-                hint='Give each a name: `{"short": "…", "long": "…"}`.',
+                hint='Give each prompt a name: `{"short": "…", "long": "…"}`.',
             )
         return {_UNNAMED_PROMPT: cast("Prompt", prompts)}
     _check_names(prompts, "prompts", 'For example, `{"short": "{{text}}? One word."}`.')
@@ -193,10 +195,10 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
     listed: Iterable[Any]
     listed = [models] if isinstance(models, str) or not isinstance(models, Iterable) else models
     references: list[str] = []
-    for each in listed:
-        if not isinstance(each, str):
-            raise UsageError(f"a model must be a reference, got {short_repr(each)}.", hint=hint)
-        references.append(cast("str", check_options({"model": each})["model"]))
+    for model in listed:
+        if not isinstance(model, str):
+            raise UsageError(f"a model must be a reference, got {short_repr(model)}.", hint=hint)
+        references.append(cast("str", check_options({"model": model})["model"]))
     if not references:
         raise UsageError("models must not be empty.", hint=hint)
     for reference in references:
@@ -220,7 +222,7 @@ def read_option_sets(options: object) -> dict[str, CallOptions]:
     if not isinstance(options, Mapping):
         raise UsageError(f"options must be a dict, got {short_repr(options)}.", hint=hint)
     _check_names(options, "options", hint)
-    sets: dict[str, CallOptions] = {}
+    option_sets: dict[str, CallOptions] = {}
     for name, values in options.items():
         if not isinstance(values, Mapping):
             raise UsageError(f"options[{name!r}] must be a dict of options.", hint=hint)
@@ -231,8 +233,8 @@ def read_option_sets(options: object) -> dict[str, CallOptions]:
                     f" between variants.{did_you_mean(str(option), _VARYING_OPTIONS)}",
                     hint=f"The keys are {', '.join(_VARYING_OPTIONS)}.",
                 )
-        sets[name] = check_options(cast("CallOptions", dict(values)))
-    return sets
+        option_sets[name] = check_options(cast("CallOptions", dict(values)))
+    return option_sets
 
 
 def _check_names(values: Mapping[Any, object], parameter: str, hint: str) -> None:
@@ -301,7 +303,7 @@ def _column_values(rows: Sequence[Row], name: str, parameter: str) -> tuple[Any,
 
 
 def _row_ids(values: Sequence[Any]) -> tuple[str | int, ...]:
-    seen: dict[str, int] = {}  # by text, because files contain IDs as texts
+    seen: dict[str, int] = {}  # by `str`, because files contain IDs as strings
     ids: list[str | int] = []
     for position, value in enumerate(values):
         if is_missing(value) or value == "":
@@ -330,7 +332,7 @@ def _row_clusters(rows: Sequence[Row], name: str) -> tuple[Any, ...]:
     return clusters
 
 
-def _render(prompt: RowPrompt, row: Any) -> RowRequest | GatewayError:  # noqa: ANN401
+def _prompt_request(prompt: RowPrompt, row: Any) -> RowRequest | GatewayError:  # noqa: ANN401
     try:
         request = prompt.request(row)
     except GatewayError as error:

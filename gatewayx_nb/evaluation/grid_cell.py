@@ -69,7 +69,7 @@ class GridCell:
         variant: The variant.
         sample: Number of the sample, from 0.
         prompt: The text of the prompt.
-        answer: The text of the answer; with a schema that is not an object, the value as text.
+        answer: The text of the answer, or the parsed value if it is a str, a number or a bool.
         parsed: The answer as data, if a schema was requested.
         error: Why the call failed; empty if it did not.
         finish_reason: Why the model stopped.

@@ -1,4 +1,4 @@
-"""Confidence intervals, and Wilson's interval of a share."""
+"""Confidence intervals, with Wilson's interval of a share."""
 
 from __future__ import annotations
 

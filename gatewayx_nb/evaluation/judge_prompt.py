@@ -1,4 +1,4 @@
-"""The prompts of judges, which mark untrusted texts as data."""
+"""Creates the prompts of judges, which mark untrusted text as data."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class JudgePrompt:
 
         Args:
             row: The values of the placeholders in the question.
-            texts: The texts to judge, by name of their tags.
+            texts: The text to judge between each pair of tags, by name of the tag.
 
         Raises:
             UsageError: If a column does not exist, or its value is missing or cannot be formatted.
@@ -108,7 +108,7 @@ class JudgePrompt:
 
 
 class _TaggedText(str):
-    """A text of a row that is put between tags when it is formatted."""
+    """A string from a row that is put between tags when it is formatted."""
 
     __slots__ = ("_code", "_tag")
     _code: str
@@ -130,11 +130,11 @@ class _TaggedText(str):
 
 
 _MAX_NESTING = 20
-"""Maximum depth of lists and dicts in a row; anything deeper becomes a single text."""
+"""Maximum depth of lists and dicts in a row; anything deeper becomes a single string."""
 
 
 def _tag_texts(value: Any, column: object, code: str, depth: int = _MAX_NESTING) -> Any:  # noqa: ANN401
-    """Return a user's value whose texts, also in lists and dicts, are put between tags."""
+    """Return a row's value whose strings, also in lists and dicts, are put between tags."""
     is_nested = type(value) in {list, tuple, dict}
     if isinstance(value, str) or (is_nested and not depth):
         return _TaggedText(well_formed(str(value)), column, code)
@@ -142,7 +142,7 @@ def _tag_texts(value: Any, column: object, code: str, depth: int = _MAX_NESTING)
         return value
     tag_texts = functools.partial(_tag_texts, column=column, code=code, depth=depth - 1)
     if isinstance(value, dict):
-        return {tag_texts(name): tag_texts(each) for name, each in value.items()}
+        return {tag_texts(name): tag_texts(item) for name, item in value.items()}
     return type(value)(map(tag_texts, value))
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 Labels = Sequence[str] | Mapping[str, bool | float]
-"""The verdicts of a judge, or a dict with the score for each."""
+"""The verdicts that a judge may give, or a dict that maps each verdict to its score."""
 
 _JUDGE_TASK = """\
 You judge the answer that a language model gave to a prompt. You are asked one question about it."""
@@ -101,7 +101,7 @@ class _VerdictScorer(ModelScorer):
         self,
         cell: GridCell,
         rows: EvaluatedRows,
-        texts: Mapping[str, str],
+        tagged_texts: Mapping[str, str],
         *,
         is_swapped: bool = False,
     ) -> Iterator[Question]:
@@ -112,7 +112,7 @@ class _VerdictScorer(ModelScorer):
         if self._prompt.needs_expected and EXPECTED in row and is_missing(row[EXPECTED]):
             return
         try:
-            request = self._prompt.request(row, texts)
+            request = self._prompt.request(row, tagged_texts)
             request.options.update(self.options)
             yield Question(cell, request, is_swapped)
         except GatewayError as error:
@@ -122,7 +122,7 @@ class _VerdictScorer(ModelScorer):
         """Return the verdict in an answer, or a score whose error says why there is none."""
         if isinstance(outcome, GatewayError):
             # An answer that does not match the schema may still contain a verdict.
-            answer, text = _json_of(outcome), getattr(outcome, "partial", "")
+            answer, text = _json_in_answer(outcome), getattr(outcome, "partial", "")
             if answer is _NO_JSON:
                 return Score(error=f"{type(outcome).__name__}: {outcome.message}")
         else:
@@ -145,7 +145,7 @@ class _VerdictScorer(ModelScorer):
 _NO_JSON: Any = object()
 
 
-def _json_of(error: GatewayError) -> Any:  # noqa: ANN401 - JSON
+def _json_in_answer(error: GatewayError) -> Any:  # noqa: ANN401 - JSON
     """Return the JSON of an answer that did not match the schema; `_NO_JSON` if there is none."""
     if error.help != "invalid-answer":
         return _NO_JSON
@@ -261,10 +261,12 @@ class Preference(_VerdictScorer):
             period = "" if verdict.reason.endswith((".", "!", "?", "…")) else "."
             reasons.append(f"As the {ordinal}: {verdict.reason or 'no reason'}{period}")
         if results[0] == results[1]:
-            start = f"It {results[0]} in both orders."
-            return Score(_SCORE_BY_RESULT[results[0]], " ".join([start, *reasons]))
-        start = f"The verdicts differ: it {results[0]} as the second and {results[1]} as the first."
-        return Score(_SCORE_BY_RESULT["tied"], " ".join([start, *reasons]))
+            result = f"It {results[0]} in both orders."
+            return Score(_SCORE_BY_RESULT[results[0]], " ".join([result, *reasons]))
+        result = (
+            f"The verdicts differ: it {results[0]} as the second and {results[1]} as the first."
+        )
+        return Score(_SCORE_BY_RESULT["tied"], " ".join([result, *reasons]))
 
 
 @with_one_line_errors
@@ -283,8 +285,8 @@ def judge(
     verdict are errors of the score; they never count as 0.
 
     The prompt and the answer are marked as data, between tags that an answer cannot close. A model
-    may still follow instructions in an answer, so compare its verdicts with your own before you
-    rely on them.
+    may still follow instructions in an answer, so compare the judge's verdicts with your own before
+    you rely on them.
 
     >>> judge("Is the answer faithful to {{row.source}}?", model="grok")
     Judge('Is the answer faithful to {{row.source}}?', model='grok', name='judge')
@@ -298,8 +300,8 @@ def judge(
             answer. If the question contains it, rows without an expected answer are not judged.
         model: Reference of the model that judges; the default model if omitted.
         labels: The verdicts from which the model chooses. For ``yes`` and ``no``, the score is a
-            bool; for other texts, it is the text. A dict maps each verdict to its score; the scores
-            are all bools or all numbers.
+            bool; for other verdicts, it is the verdict itself. A dict maps each verdict to its
+            score; the scores are all bools or all numbers.
         name: Name of the score.
         max_tokens: Maximum number of tokens of the judge's answer; the model's maximum if omitted.
 
@@ -351,7 +353,7 @@ def _with_max_tokens(scorer: _VerdictScorerT, max_tokens: int | None) -> _Verdic
 
 
 def _answer_texts(first: GridCell, second: GridCell) -> dict[str, str]:
-    """Return the texts of two cells by tag, with one prompt if it is the same for both."""
+    """Return the prompts and answers of two cells by tag, with a common prompt only once."""
     if first.prompt == second.prompt:
         prompts = {"prompt": first.prompt}
         return {**prompts, "first-answer": first.answer, "second-answer": second.answer}
@@ -367,7 +369,7 @@ def _read_labels(labels: object) -> dict[str, ScoreValue]:
     """Return the score for each label.
 
     Raises:
-        UsageError: If the labels are not two or more different texts, or their scores are neither
+        UsageError: If the labels are not two or more different strings, or their scores are neither
             all bools nor all finite numbers.
     """
     is_list = isinstance(labels, Sequence) and not isinstance(labels, str | bytes)

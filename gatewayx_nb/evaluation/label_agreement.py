@@ -1,4 +1,4 @@
-"""The agreement of two raters on labels, such as a judge and a person."""
+"""Compares the labels of two raters, such as a judge and a person."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def agreement_of(
     Args:
         first: Name of the first rater.
         second: Name of the second rater.
-        first_values: The labels of the first rater; missing ones are left out.
+        first_values: The labels of the first rater; missing labels are left out.
         second_values: The labels of the second rater, in the same order.
 
     Raises:
@@ -117,7 +117,7 @@ def agreement_of(
     if len(labels) > _MAX_LABELS:
         raise UsageError(
             f"{first!r} and {second!r} have {len(labels)} different values, too many for labels.",
-            hint="Compare bools or labels, not numbers or texts.",
+            hint="Compare bools or labels, not numbers or free text.",
         )
     used_labels = [{pair[side] for pair in pair_counts} for side in (0, 1)]
     if not used_labels[0] & used_labels[1] and not {"True", "False"}.issuperset(labels):
@@ -139,8 +139,8 @@ def agreement_of(
 
 
 def _label(value: object, has_bools: bool) -> str:  # noqa: FBT001 - of either rater
-    item = getattr(value, "item", None)  # a NumPy scalar
-    value = item() if callable(item) else value
+    to_scalar = getattr(value, "item", None)  # of a NumPy scalar
+    value = to_scalar() if callable(to_scalar) else value
     if isinstance(value, bool) or not has_bools:
         return str(value)
     text = str(value).strip().lower()

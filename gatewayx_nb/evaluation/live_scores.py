@@ -12,9 +12,9 @@ from gatewayx_nb.calls import Table
 from gatewayx_nb.evaluation.evaluation_report import summary_html
 from gatewayx_nb.evaluation.score_summary import (
     SUMMARY_COLUMNS,
+    answer_statistics,
     number_text,
     summarize,
-    variant_figures,
 )
 from gatewayx_nb.evaluation.score_values import score_names, score_values
 from gatewayx_nb.text import shorten
@@ -131,7 +131,7 @@ class LiveScores:
         values = [
             score_values(name, cells, self._variants, clusters) for name in score_names(cells)
         ]
-        summary_rows = summarize(values, variant_figures(cells, self._variants))
+        summary_rows = summarize(values, answer_statistics(cells, self._variants))
         table = Table(map(self._mask_row, summary_rows), SUMMARY_COLUMNS)
         return summary_html(table) if cells else ""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def mask_keys(
     cells: Sequence[GridCell], rows: EvaluatedRows, variants: Sequence[Variant], mask: Mask
 ) -> tuple[list[GridCell], EvaluatedRows, list[Variant]]:
-    """Return copies of the cells, rows and variants, with the keys in their texts masked.
+    """Return copies of the cells, rows and variants, with the keys in their strings masked.
 
     Args:
         cells: The cells.
@@ -33,7 +33,7 @@ def mask_keys(
         variant: Variant(*(mask(getattr(variant, name)) for name in Variant.__slots__))
         for variant in variants
     }
-    ids = tuple(_mask_value(each, mask) for each in rows.ids)
+    ids = tuple(_mask_value(row_id, mask) for row_id in rows.ids)
     copies = [
         replace(
             cell,
@@ -53,7 +53,7 @@ def mask_keys(
         for row in rows.inputs
     )
     expected, clusters = (
-        None if values is None else tuple(_mask_value(each, mask) for each in values)
+        None if values is None else tuple(_mask_value(value, mask) for value in values)
         for values in (rows.expected, rows.clusters)
     )
     return copies, EvaluatedRows(inputs, ids, expected, clusters), list(masked_variants.values())
@@ -65,17 +65,18 @@ def _mask_score(score: Score, mask: Mask) -> Score:
 
 
 def _mask_value(value: Any, mask: Mask) -> Any:  # noqa: ANN401 - a user's value
-    """Return a value, with the keys in its texts masked.
+    """Return a value with the keys in its strings masked.
 
     Lists, dicts and sets are searched. Any other value, such as a dataclass or bytes, is returned
-    unchanged unless its text or its data contain a key; then its masked data are returned.
+    unchanged unless its ``str``, its ``repr`` or its JSON data contain a key; then the masked JSON
+    data are returned.
     """
     if isinstance(value, str):
         return mask(value)
     if type(value) is dict:
-        return {_mask_value(key, mask): _mask_value(each, mask) for key, each in value.items()}
+        return {_mask_value(key, mask): _mask_value(item, mask) for key, item in value.items()}
     if type(value) in {list, tuple, set, frozenset}:
-        return type(value)(_mask_value(each, mask) for each in value)
+        return type(value)(_mask_value(item, mask) for item in value)
     if value is None or isinstance(value, bool | int | float | dt.date):
         return value
     text, data = _searchable_text(value), to_json(value)

@@ -24,11 +24,11 @@ _MAX_VALUE = 1e100
 _MIN_RANGE = 1e-100
 """Values that differ by at most this count as equal, so that third powers are not 0."""
 
-_MAX_RESAMPLES, _MIN_RESAMPLES = 9_999, 999
-"""Maximum number of resamples, and the minimum, which applies to large samples.
+_MAX_RESAMPLES = 9_999
+"""Maximum number of resamples; the limits of a 95 % interval are the 250th value from each end."""
 
-With 9,999, the limits of a 95 % interval are the 250th value from each end.
-"""
+_MIN_RESAMPLES = 999
+"""Minimum number of resamples, which is used for very large samples."""
 
 _MAX_DRAWS = 20_000_000
 """Maximum number of values to draw, unless `_MIN_RESAMPLES` requires more."""

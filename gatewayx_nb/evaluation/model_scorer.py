@@ -1,4 +1,4 @@
-"""The interface of scorers that ask a model, such as judges."""
+"""Defines the interface of scorers that ask a model, such as judges."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ModelScorer(ABC):
         """The JSON Schema of the model's answer."""
 
     def check_columns(self, columns: Collection[object]) -> None:  # noqa: B027 - few scorers name columns
-        """Check, before anything is sent, that the rows have the columns that are needed.
+        """Check, before anything is sent, that the rows have the columns that the scorer needs.
 
         Args:
             columns: The names of the columns, and ``expected`` if there are expected answers.

@@ -1,4 +1,4 @@
-"""Records of cells for tables, and the contents of the files of an evaluation."""
+"""Converts the cells of an evaluation to records for tables, and evaluations to file contents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DTYPES: Mapping[str, str] = {
     "cost": "Float64",
     "seconds": "Float64",
 }
-"""The types of columns of a DataFrame."""
+"""The pandas dtypes of columns that are not scores."""
 
 _SCORE_SUFFIXES = ("", "_reason", "_error")
 """Suffixes of the columns of a score."""
@@ -121,8 +121,8 @@ def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -
     import pandas as pd
 
     frame = pd.DataFrame([_encodable_record(record) for record in records])
-    texts = [name for score in scores for name in (f"{score}_reason", f"{score}_error")]
-    dtypes = {**dict.fromkeys(["answer", *texts], "string"), **_DTYPES}
+    string_columns = [name for score in scores for name in (f"{score}_reason", f"{score}_error")]
+    dtypes = {**dict.fromkeys(["answer", *string_columns], "string"), **_DTYPES}
     for name, dtype in dtypes.items():
         if name in frame:
             frame[name] = frame[name].astype(dtype)
@@ -136,7 +136,7 @@ def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -
 
 
 def _encodable_record(record: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return a record whose texts can be encoded as UTF-8, as pandas requires."""
+    """Return a record whose strings can be encoded as UTF-8, as pandas requires."""
     return {_encodable_value(name): _encodable_value(value) for name, value in record.items()}
 
 
@@ -147,7 +147,7 @@ def _encodable_value(value: Any) -> Any:  # noqa: ANN401 - a user's value
 def records_csv(records: Sequence[Mapping[str, Any]]) -> str:
     """Return records as CSV.
 
-    An apostrophe is put before a text that a spreadsheet would take for a formula:
+    An apostrophe is put before a string that a spreadsheet would interpret as a formula:
     https://owasp.org/www-community/attacks/CSV_Injection
     """
     columns = dict.fromkeys(name for record in records for name in record)
@@ -177,16 +177,16 @@ def encode_cells(
             for variant in variants
         ],
         "rows": [to_json(dict(row)) for row in rows.inputs],
-        "ids": [to_json(each) for each in rows.ids],
-        "expected": rows.expected and [to_json(each) for each in rows.expected],
-        "clusters": rows.clusters and [to_json(each) for each in rows.clusters],
+        "ids": list(map(to_json, rows.ids)),
+        "expected": rows.expected and list(map(to_json, rows.expected)),
+        "clusters": rows.clusters and list(map(to_json, rows.clusters)),
         "cells": [
             {
                 "variant": variant_numbers[cell.variant],
                 **{name: to_json(getattr(cell, name)) for name in _CELL_FIELDS},
                 "parsed": to_json(cell.parsed),
                 "scores": {
-                    well_formed(name): _encode_score(each) for name, each in cell.scores.items()
+                    well_formed(name): _encode_score(score) for name, score in cell.scores.items()
                 },
             }
             for cell in cells
@@ -208,9 +208,9 @@ def to_json(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, dict):
-        return {well_formed(str(key)): to_json(each) for key, each in value.items()}
+        return {well_formed(str(key)): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(each) for each in value]
+        return list(map(to_json, value))
     return _other_to_json(value)
 
 
@@ -218,9 +218,9 @@ def _other_to_json(value: object) -> Any:  # noqa: ANN401 - a JSON value
     """Return a value of another type, such as a NumPy scalar or a dataclass, as JSON data."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    item = getattr(value, "item", None)
-    if callable(item) and getattr(value, "ndim", None) == 0:
-        return to_json(item())
+    to_scalar = getattr(value, "item", None)
+    if callable(to_scalar) and getattr(value, "ndim", None) == 0:
+        return to_json(to_scalar())
     try:
         return to_json(msgspec.to_builtins(value))
     except (TypeError, ValueError):
@@ -246,7 +246,7 @@ def encode_evaluation(evaluation: Evaluation) -> bytes:
 
 
 def is_file_of(kind: Literal["evaluation", "baseline"], content: bytes) -> bool:
-    """Return whether the content of a file is that of an evaluation or of a baseline."""
+    """Return whether a file with this content is a saved evaluation or a baseline."""
     try:
         keys = set(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Compares an evaluation with a baseline: the scores that are worse, and their rows."""
+"""Finds the scores of an evaluation that are worse than in a baseline, and their rows."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def _regression_text(
     clusters: Mapping[str, Hashable] | None,
 ) -> str:
     """Return a description of a regression; empty if there is none or chance may explain it."""
-    rows = [key for key in after if key in before]
-    missing = len(before) - len(rows)
-    if missing > len(rows):
-        # Numeric scores have no value for errors, so comparing the other rows would hide them.
-        return f"has no value on {missing:,} of {len(before):,} rows of the baseline."
-    pairs = _mean_pairs(rows, after, before, clusters)
+    shared_ids = [row_id for row_id in after if row_id in before]
+    missing_count = len(before) - len(shared_ids)
+    if missing_count > len(shared_ids):
+        # Numeric scores have no value for errors, so comparing the other rows would hide errors.
+        return f"has no value on {missing_count:,} of {len(before):,} rows of the baseline."
+    pairs = _mean_pairs(shared_ids, after, before, clusters)
     if len(pairs) < _MIN_PAIRS:
         return ""
     kind: Any = score.kind
@@ -112,28 +112,29 @@ def _regression_text(
 
 
 def _mean_pairs(
-    rows: Iterable[str],
+    row_ids: Iterable[str],
     after: Mapping[str, float],
     before: Mapping[str, float],
     clusters: Mapping[str, Hashable] | None,
 ) -> list[tuple[float, float]]:
-    """Return the new and old value of each row, or the means of these for each cluster."""
-    rows_by_unit: dict[Hashable, list[str]] = {}
-    for row in rows:
-        rows_by_unit.setdefault(row if clusters is None else clusters[row], []).append(row)
+    """Return the new and the old value of each row or, with clusters, their means per cluster."""
+    ids_by_unit: dict[Hashable, list[str]] = {}
+    for row_id in row_ids:
+        unit = row_id if clusters is None else clusters[row_id]
+        ids_by_unit.setdefault(unit, []).append(row_id)
     return [
         (
-            statistics.fmean(after[row] for row in unit),
-            statistics.fmean(before[row] for row in unit),
+            statistics.fmean(after[row_id] for row_id in unit_ids),
+            statistics.fmean(before[row_id] for row_id in unit_ids),
         )
-        for unit in rows_by_unit.values()
+        for unit_ids in ids_by_unit.values()
     ]
 
 
 def _worse_rows(
     before: Mapping[str, float], after: Mapping[str, float], *, lower_is_better: bool
 ) -> list[WorseRow]:
-    rows = [WorseRow(key, before[key], after[key]) for key in before if key in after]
+    rows = [WorseRow(row_id, before[row_id], after[row_id]) for row_id in before if row_id in after]
     sign = -1 if lower_is_better else 1
     worse = [row for row in rows if sign * (row.now - row.before) < 0]
     return sorted(worse, key=lambda row: sign * (row.now - row.before))

@@ -102,7 +102,8 @@ def _cells_differ(cells: Sequence[GridCell], score_name: str | None) -> bool:
     ]
     names = {name for cell_values in values for name in cell_values}
     return any(
-        len({each[name] for each in values if each.get(name) is not None}) > 1 for name in names
+        len({scores[name] for scores in values if scores.get(name) is not None}) > 1
+        for name in names
     )
 
 

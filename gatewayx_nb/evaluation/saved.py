@@ -153,8 +153,8 @@ def _clean_variants(saved: _SavedEvaluation) -> None:
         ValueError: If two names are the same.
     """
     saved.variants = [
-        Variant(*(one_line(getattr(each, name)) for name in Variant.__slots__))
-        for each in saved.variants
+        Variant(*(one_line(getattr(variant, name)) for name in Variant.__slots__))
+        for variant in saved.variants
     ]
     if len({variant.name for variant in saved.variants}) < len(saved.variants):
         raise ValueError("two variants have the same name")
@@ -174,7 +174,7 @@ def _decode_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
 
 
 def _decode_cluster(value: Any) -> Hashable:  # noqa: ANN401 - a JSON value
-    """Return a cluster; a list was a tuple before it was encoded as JSON."""
+    """Return a cluster; a list becomes a tuple, which is what was encoded as JSON."""
     if isinstance(value, dict):
         raise TypeError(f"a cluster cannot be {short_repr(value)}")
     return tuple(map(_decode_cluster, value)) if isinstance(value, list) else value

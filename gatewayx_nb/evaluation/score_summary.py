@@ -70,8 +70,8 @@ class VariantScore:
 
 
 @dataclass(frozen=True, slots=True)
-class VariantFigures:
-    """The figures of a variant's answers; see `VariantScore`."""
+class AnswerStatistics:
+    """The cost, the latency and the counts of a variant's answers; see `VariantScore`."""
 
     cost: float | None
     latency: float | None
@@ -80,49 +80,49 @@ class VariantFigures:
     answers: int
 
 
-def variant_figures(
+def answer_statistics(
     cells: Iterable[GridCell], variants: Sequence[str]
-) -> dict[str, VariantFigures]:
-    """Return the figures of the answers, by name of the variant."""
+) -> dict[str, AnswerStatistics]:
+    """Return the statistics of the answers, by name of the variant."""
     cells_by_variant: dict[str, list[GridCell]] = {variant: [] for variant in variants}
     for cell in cells:
         cells_by_variant[cell.variant.name].append(cell)
-    figures = {}
+    answer_stats = {}
     for variant, own_cells in cells_by_variant.items():
         costs = [cell.cost for cell in own_cells if cell.cost is not None]
         seconds = [cell.seconds for cell in own_cells if cell.seconds is not None]
-        figures[variant] = VariantFigures(
+        answer_stats[variant] = AnswerStatistics(
             cost=math.fsum(costs) if costs else None,
             latency=statistics.median(seconds) if seconds else None,
             errors=sum(bool(cell.error) for cell in own_cells),
             missing=sum(not cell.was_asked for cell in own_cells),
             answers=sum(cell.has_answer for cell in own_cells),
         )
-    return figures
+    return answer_stats
 
 
 def summarize(
-    scores: Iterable[ScoreValues], figures: Mapping[str, VariantFigures]
+    scores: Iterable[ScoreValues], answer_stats: Mapping[str, AnswerStatistics]
 ) -> list[VariantScore]:
-    """Return a row for each score of each variant; if there are no scores, one for each variant."""
+    """Return a row for each score of each variant, or for each variant if there are no scores."""
     rows = [
-        _variant_score(score, variant, values, figures[variant])
+        _variant_score(score, variant, values, answer_stats[variant])
         for score in scores
         for variant, values in score.variants.items()
     ]
     return rows or [
         VariantScore(
-            *(variant, "", "bool", each.answers, each.errors, None, None, None, {}),
-            each.cost,
-            each.latency,
-            each.missing,
+            *(variant, "", "bool", stats.answers, stats.errors, None, None, None, {}),
+            stats.cost,
+            stats.latency,
+            stats.missing,
         )
-        for variant, each in figures.items()
+        for variant, stats in answer_stats.items()
     ]
 
 
 def _variant_score(
-    score: ScoreValues, variant: str, values: VariantValues, figures: VariantFigures
+    score: ScoreValues, variant: str, values: VariantValues, answer_stats: AnswerStatistics
 ) -> VariantScore:
     units = list(values.units.values())
     interval = _interval(score, units)
@@ -137,9 +137,9 @@ def _variant_score(
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         labels=labels,
-        cost=figures.cost,
-        latency=figures.latency,
-        missing=figures.missing,
+        cost=answer_stats.cost,
+        latency=answer_stats.latency,
+        missing=answer_stats.missing,
     )
 
 

@@ -39,7 +39,7 @@ class ScoreValues:
 
     Attributes:
         name: Name of the score.
-        kind: The kind of its values.
+        kind: The type of its values: ``"bool"``, ``"number"`` or ``"label"``.
         variants: The values by name of the variant.
         lower_is_better: Whether a lower score is better.
         is_preference: Whether the values are rates at which answers are preferred to those of the
@@ -112,7 +112,7 @@ def score_values(  # noqa: PLR0913 - what a score consists of
             continue
         values.cells += 1
         if kind == "label":
-            label = str(value)  # votes may be bools and texts
+            label = str(value)  # votes may be bools and strings
             values.labels[label] = values.labels.get(label, 0) + 1
             continue
         values_by_row[cell.variant.name].setdefault(cell.position, []).append(float(value))
@@ -124,12 +124,12 @@ def score_values(  # noqa: PLR0913 - what a score consists of
 
 
 def are_binary(kind: Kind, units: Iterable[float]) -> bool:
-    """Return whether the score is a bool, and every unit is 0 or 1, so that they can be counted.
+    """Return whether the score is a bool and every unit is 0 or 1, so that units can be counted.
 
-    The units of other bools are means of samples or of the rows of a cluster.
+    Otherwise, the units of a bool are means of samples or of the rows of a cluster.
 
     Args:
-        kind: The kind of the score.
+        kind: The type of the score's values.
         units: The values of the units.
     """
     return kind == "bool" and all(value in (0.0, 1.0) for value in units)

@@ -67,8 +67,8 @@ def equals(value: object = None, *, ignore_case: bool = False) -> Check:
     r"""Return a scorer that checks whether the answer equals a value.
 
     An answer to a schema is compared as data: an enum by its value, an object as a dict, and 3
-    equals 3.0. Texts are compared without surrounding white space. A text equals the number or the
-    bool that it represents: ``"3"`` equals 3.0, and ``"true"`` equals True.
+    equals 3.0. Strings are compared without surrounding white space. A string equals the number or
+    the bool that it represents: ``"3"`` equals 3.0, and ``"true"`` equals True.
 
     >>> is_rome = equals("Rome")
     >>> is_rome(text="Rome\n", parsed=None, expected=None)
@@ -77,8 +77,8 @@ def equals(value: object = None, *, ignore_case: bool = False) -> Check:
     (False, "got 'Oslo', expected 'Rome' or 'Roma'")
 
     Args:
-        value: The value, or a list of acceptable ones; the row's expected answer if omitted.
-        ignore_case: Whether to ignore the case of texts.
+        value: The value, or a list of acceptable values; the row's expected answer if omitted.
+        ignore_case: Whether to ignore the case of strings.
 
     Raises:
         UsageError: If the value is missing or an empty list.
@@ -104,7 +104,7 @@ def one_of(*choices: object) -> Check:
     (False, "got 'maybe', expected 'yes' or 'no'")
 
     Args:
-        *choices: The values, or one list of them.
+        *choices: The values, or a single list of them.
 
     Raises:
         UsageError: If there is no choice.
@@ -131,19 +131,19 @@ def contains(value: object = None, *, ignore_case: bool = False) -> Check:
     True
 
     Args:
-        value: The text or number, or a list of which the answer must contain at least one; the
-            row's expected answer if omitted. Empty texts are ignored, because every answer contains
-            them.
+        value: The string or number, or a list of these, of which the answer must contain at least
+            one; the row's expected answer if omitted. Empty strings are ignored, because every
+            answer contains them.
         ignore_case: Whether to ignore case.
 
     Raises:
         UsageError: If the value is missing or empty.
     """
-    if value is not None and not _texts_to_find(value):
+    if value is not None and not _strings_to_find(value):
         raise _empty_error("contains", value)
 
     def contains(text: str, expected: object) -> bool | tuple[bool, str] | None:
-        parts = _texts_to_find(expected if value is None else value)
+        parts = _strings_to_find(expected if value is None else value)
         if not parts:
             return None
         answer = normalize_text(text, ignore_case=ignore_case)
@@ -163,8 +163,8 @@ def matches(pattern: object = None) -> Check:
     (False, "the answer does not match '^\\\\d{4}$'")
 
     Args:
-        pattern: The expression, as for `re.search`, or a list of which at least one must match; the
-            row's expected answer if omitted. Empty expressions are ignored.
+        pattern: The expression, as for `re.search`, or a list of expressions, of which at least one
+            must match; the row's expected answer if omitted. Empty expressions are ignored.
 
     Raises:
         UsageError: If the pattern is not a regular expression, or is empty.
@@ -177,9 +177,9 @@ def matches(pattern: object = None) -> Check:
         patterns = fixed_patterns or _compile_all(expected)
         if not patterns:
             return None
-        if any(each.search(text) for each in patterns):
+        if any(compiled.search(text) for compiled in patterns):
             return True
-        sources = describe_values([each.pattern for each in patterns])
+        sources = describe_values([compiled.pattern for compiled in patterns])
         return False, _shorten_reason(f"the answer does not match {sources}")
 
     matches.__dict__["needs_expected"] = pattern is None
@@ -200,8 +200,8 @@ def number(value: object = None, *, tolerance: float = 0.0) -> Check:
     True
 
     Args:
-        value: The number, or a list of acceptable ones; the row's expected answer if omitted, which
-            may be a string that contains the number.
+        value: The number, or a list of acceptable numbers. If omitted, the row's expected answer,
+            which may be a string that contains the number.
         tolerance: Maximum absolute difference.
 
     Raises:
@@ -304,7 +304,7 @@ def _empty_error(name: str, value: object) -> UsageError:
 def _compare(
     answer: object, target: object, *, ignore_case: bool
 ) -> bool | tuple[bool, str] | None:
-    """Return whether an answer equals a value, or one of several; ``None`` without a value."""
+    """Return whether an answer equals a value, or one of several; ``None`` if there is no value."""
     values = acceptable_values(target)
     if not values:
         return None
@@ -317,8 +317,8 @@ def _compare(
     return False, _shorten_reason(f"got {short_repr(data, 60)}, expected {expected}")
 
 
-def _texts_to_find(value: object) -> list[str]:
-    """Return the texts for which to search."""
+def _strings_to_find(value: object) -> list[str]:
+    """Return the strings for which to search."""
     return list(filter(None, map(_value_text, acceptable_values(value))))
 
 
@@ -329,12 +329,12 @@ def _value_text(value: object) -> str:
 
 
 def _compile_all(pattern: object) -> list[re.Pattern[str]]:
-    """Return the regular expressions of a pattern or of a list of them.
+    """Compile a regular expression, or a list of them.
 
     Raises:
         UsageError: If one of them is invalid.
     """
-    return [_compile_pattern(each) for each in acceptable_values(pattern) if each != ""]
+    return [_compile_pattern(source) for source in acceptable_values(pattern) if source != ""]
 
 
 def _compile_pattern(pattern: object) -> re.Pattern[str]:

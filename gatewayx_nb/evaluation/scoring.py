@@ -1,4 +1,4 @@
-"""Runs scorers that are functions on the cells of an evaluation."""
+"""Scores the cells of an evaluation with scorers that are functions."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _MAX_ASYNC_CELLS = 16
 _IMMUTABLE_TYPES = (str, int, float, bytes, type(None), dt.date, decimal.Decimal, enum.Enum)
 
 _MAX_ERROR_LENGTH = 2_000
-"""Maximum number of characters of an error or of the message of an assertion."""
+"""Maximum number of characters of an error's or an assertion's message."""
 
 _PROGRESS_DELAY = 2.0
-"""Seconds after which a bar shows the progress of the scoring."""
+"""Seconds of scoring after which a progress bar is shown."""
 
 _SCORER_HINT = "For example, `def is_short(text): return len(text) < 100`."
 
@@ -91,7 +91,7 @@ Scorer = FunctionScorer | ModelScorer
 
 
 class _FailedAssertion(dict[str, Score]):
-    """The score, by key, of an answer for which an assertion failed."""
+    """The scores, by key, of an answer for which an assertion failed."""
 
 
 def read_scorers(scorers: object) -> list[Scorer]:
@@ -106,7 +106,7 @@ def read_scorers(scorers: object) -> list[Scorer]:
     """
     result: list[Scorer]
     if isinstance(scorers, Mapping):
-        result = [_read_scorer(each, name) for name, each in scorers.items()]
+        result = [_read_scorer(scorer, name) for name, scorer in scorers.items()]
     else:
         is_single = callable(scorers) or isinstance(scorers, ModelScorer | str)
         if not is_single and not isinstance(scorers, Iterable):
@@ -114,7 +114,7 @@ def read_scorers(scorers: object) -> list[Scorer]:
                 f"scorers must be functions, got {short_repr(scorers)}.", hint=_SCORER_HINT
             )
         listed = [scorers] if is_single else list(cast("Iterable[object]", scorers))
-        result = [_read_scorer(each, None) for each in listed]
+        result = [_read_scorer(scorer, None) for scorer in listed]
     for name, count in Counter(scorer.name for scorer in result).items():
         if count > 1:
             raise UsageError(
@@ -172,10 +172,10 @@ def _needs_expected(scorer: Callable[..., Any]) -> bool:
 
 
 def check_expected(scorers: Iterable[Scorer]) -> None:
-    """Check that no scorer needs expected answers, because there are none.
+    """Check that no scorer needs expected answers; called if no column contains them.
 
     Raises:
-        UsageError: If a scorer needs them.
+        UsageError: If a scorer needs expected answers.
     """
     for scorer in scorers:
         if isinstance(scorer, FunctionScorer) and scorer.needs_expected:
@@ -216,7 +216,7 @@ def _parameter_names(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
         if parameter.name in SCORER_PARAMETERS and parameter.kind is not parameter.POSITIONAL_ONLY:
             names.append(parameter.name)
         elif parameter.kind is parameter.VAR_KEYWORD:
-            names.extend(each for each in SCORER_PARAMETERS if each not in names)
+            names.extend(name for name in SCORER_PARAMETERS if name not in names)
         elif parameter.kind is parameter.VAR_POSITIONAL or parameter.default is parameter.empty:
             raise UsageError(
                 f"the scorer {name!r} has the parameter {str(parameter)!r}, which an evaluation"
@@ -248,12 +248,14 @@ class Scoring:
         progress: bool = False,
     ) -> None:
         scorers = list(scorers)
-        functions = [each for each in scorers if isinstance(each, FunctionScorer)]
+        functions = [scorer for scorer in scorers if isinstance(scorer, FunctionScorer)]
         self._sync_scorers = [scorer for scorer in functions if not scorer.is_async]
         self._async_scorers = [scorer for scorer in functions if scorer.is_async]
         self._scorer_by_score: dict[str, str] = {scorer.name: scorer.name for scorer in scorers}
         self._names_by_key: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
-        self._cells_without_value: dict[str, list[GridCell]] = {each.name: [] for each in functions}
+        self._cells_without_value: dict[str, list[GridCell]] = {
+            scorer.name: [] for scorer in functions
+        }
         self._asserting_scorers = {scorer.name for scorer in functions if scorer.has_assert}
         self.rows, self._progress = rows, progress
         self._scored_ids: set[int] = set()
@@ -419,7 +421,7 @@ def read_value(value: object) -> dict[str, Score]:
     """Return the scores in a scorer's return value, by key.
 
     Raises:
-        TypeError: If it is none of a bool, a number, a label, a dict of these, ``(value, why)`` or
+        TypeError: If it is not a bool, a number, a label, a dict of these, ``(value, why)`` or
             ``None``.
     """
     if value is None:
@@ -428,7 +430,7 @@ def read_value(value: object) -> dict[str, Score]:
         for key in value:
             if not isinstance(key, str) or not key.strip():
                 raise TypeError(f"it returned a dict with the key {short_repr(key)}")
-        scores = {key: _read_score(each) for key, each in value.items()}
+        scores = {key: _read_score(key_value) for key, key_value in value.items()}
         return {key: score for key, score in scores.items() if score is not None}
     score = _read_score(value)
     return {} if score is None else {"": score}
@@ -474,18 +476,23 @@ def _reject_rarer_kinds(cells: Iterable[GridCell]) -> None:
 
     Bools count as numbers if there are numbers: True is 1.
     """
-    kinds: dict[str, Counter[bool]] = {}
+    counts_by_is_label: dict[str, Counter[bool]] = {}
     for cell in cells:
-        for name, each in cell.scores.items():
-            if each.value is not None:
-                kinds.setdefault(name, Counter())[isinstance(each.value, str)] += 1
-    are_labels = {name: kind.most_common(1)[0][0] for name, kind in kinds.items() if len(kind) > 1}
-    for cell in cells if are_labels else ():
-        for name, is_label in are_labels.items():
-            score = cell.scores.get(name)
-            if score is None or score.value is None:
+        for name, score in cell.scores.items():
+            if score.value is not None:
+                is_label = isinstance(score.value, str)
+                counts_by_is_label.setdefault(name, Counter())[is_label] += 1
+    are_mostly_labels = {
+        name: counts.most_common(1)[0][0]
+        for name, counts in counts_by_is_label.items()
+        if len(counts) > 1
+    }
+    for cell in cells if are_mostly_labels else ():
+        for name, is_mostly_labels in are_mostly_labels.items():
+            mixed_score = cell.scores.get(name)
+            if mixed_score is None or mixed_score.value is None:
                 continue
-            if isinstance(score.value, str) is not is_label:
-                majority = "labels" if is_label else "numbers"
-                text = f"the score is {short_repr(score.value)}, but most are {majority}"
-                cell.scores[name] = Score(error=text, reason=score.reason)
+            if isinstance(mixed_score.value, str) is not is_mostly_labels:
+                majority = "labels" if is_mostly_labels else "numbers"
+                text = f"the score is {short_repr(mixed_score.value)}, but most are {majority}"
+                cell.scores[name] = Score(error=text, reason=mixed_score.reason)

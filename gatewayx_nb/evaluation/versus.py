@@ -49,8 +49,8 @@ class VariantDifference:
         lost: Number of rows on which the baseline is better.
         equal: Number of rows on which both are equal.
         verdict: ``"better"``, ``"worse"``, ``"not told apart"`` or ``"too few rows"``.
-        rows_needed: Number of rows that would probably tell them apart, if the true difference is
-            the one found; ``None`` if they are told apart, or there is no difference.
+        rows_needed: Number of rows that would probably tell the variants apart, if the true
+            difference is the one found; ``None`` if they are told apart, or do not differ.
         unit: What is counted: ``"row"`` or ``"cluster"``.
     """
 
@@ -99,7 +99,7 @@ class VariantDifference:
         low, high = sorted((sign * (self.low or 0), sign * (self.high or 0)))
         if self.kind == "bool":
             size, low_text, high_text = (
-                f"{100 * each:.1f}" for each in (abs(self.difference), low, high)
+                f"{100 * share:.1f}" for share in (abs(self.difference), low, high)
             )
             return f"{size} points", low_text, high_text
         return number_text(abs(self.difference)), number_text(low), number_text(high)
@@ -117,7 +117,7 @@ def compare_with_baseline(
 ) -> list[VariantDifference]:
     """Return a row for each score of each variant that is not the baseline.
 
-    Labels are left out, and so are scores that the two variants have on no common row.
+    Labels are left out, and so are scores for which the two variants have no row in common.
     """
     rows = []
     for score in scores:
@@ -190,7 +190,7 @@ def _rows_needed(differences: Sequence[float], difference: float, *, is_binary: 
     if not difference:
         return None
     if is_binary:
-        differing_count = sum(1 for each in differences if each)
+        differing_count = sum(bool(row_difference) for row_difference in differences)
         needed = rows_needed(abs(difference), disagreement=differing_count / len(differences))
     else:
         ratio = _POWER_FACTOR * statistics.variance(differences) / difference**2

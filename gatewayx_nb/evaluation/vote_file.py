@@ -1,4 +1,4 @@
-"""Votes on answers, in a file that later runs of an evaluation read."""
+"""Keeps votes on answers in a file, which later runs of an evaluation read."""
 
 from __future__ import annotations
 
