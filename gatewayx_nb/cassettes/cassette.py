@@ -1,4 +1,4 @@
-"""`Cassette`: replays, recordings and cassette misses."""
+"""Replays and records calls, and raises errors for calls that are not in a cassette."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ class Cassette:
             path, root, CassetteSession(self.index, self._calls, self._lock)
         )
         self._refused_count = 0
-        self._refusal = self._failure = self._other_model = ""
+        self._refusal = self._failure = self._other_model_message = ""
         self._skipped_lines = self._load(must_exist=must_exist)
         _open_cassettes.add(self)
 
     def use_redaction(self, redaction: Redaction) -> None:
-        """Apply another redaction from now on."""
+        """Replace the redaction with which the cassette was opened."""
         self.redact, self.secrets = redaction.redact, redaction.secrets
         self._prompts = redaction.prompts
 
@@ -142,7 +142,7 @@ class Cassette:
     @property
     def problem(self) -> str:
         """One line about entries that were skipped or not written; empty without a problem."""
-        parts = [self._skipped_lines, self._other_model, self._refusal, self._failure]
+        parts = [self._skipped_lines, self._other_model_message, self._refusal, self._failure]
         return " ".join(filter(None, [*parts[:1], self._conflict_message(), *parts[1:]]))
 
     @property
@@ -182,7 +182,7 @@ class Cassette:
             line, repeat = self._plan(request, renew=renew or self.mode == "record")
         if line is not None:
             return line.entry
-        # The rest is outside the lock, because it may read all entries or the disk.
+        # The lock is not held below, because all entries or the disk may be read.
         if self.mode == "replay":
             raise self.miss_error(request)
         guard.check(request.body, self.secrets())
@@ -324,14 +324,14 @@ class Cassette:
             return False
         if self._strict_model:
             return True
-        if not self._other_model:
+        if not self._other_model_message:
             name = repr(request.reference) if request.reference else "the default model"
             recorded_model = shorten(entry.resolved, _MAX_MODEL_CHARS)
-            self._other_model = (
+            self._other_model_message = (
                 f"{self.path.name!r} was recorded with {recorded_model}; {name} is"
                 f" {request.resolved} now."
             )
-            log.warning("%s %s", self._other_model, render(Hint("renew_recording")))
+            log.warning("%s %s", self._other_model_message, render(Hint("renew_recording")))
         return False
 
     def _conflict_message(self) -> str:
@@ -431,7 +431,7 @@ class Cassette:
         )
 
     def record_hint(self) -> Hint:
-        """Return how to record what is missing."""
+        """Return a hint on how to record the missing calls."""
         if self.mode_variable:
             return Hint("record_without_variable", variable=self.mode_variable)
         return Hint("record_cassette", mode="auto")

@@ -227,13 +227,13 @@ def arrange(  # noqa: PLR0913 - most callers omit most arguments
         current_lines = [
             _in_current_format(line) for line in old_lines if not line.startswith(_HEADER_START)
         ]
-        settled_lines = [
+        wanted_lines = [
             line
             for _, line in _apply_replacements(enumerate(current_lines))
             if line not in unwanted_lines
         ]
         # A merge may have kept the same line from both sides.
-        lines = list(dict.fromkeys(settled_lines))
+        lines = list(dict.fromkeys(wanted_lines))
         lines = _in_order_of_calls(lines, calls, added_lines)
         if lines != old_lines:
             _write_lines(path, lines, root)
@@ -314,13 +314,13 @@ def _in_order_of_calls(
 
     If there is no previous call, the line is placed before that of the next call.
     """
-    to_insert = set(calls).intersection(added_lines, lines)
-    kept_lines = [line for line in lines if line not in to_insert]
+    inserted_lines = set(calls).intersection(added_lines, lines)
+    kept_lines = [line for line in lines if line not in inserted_lines]
     fixed_lines = set(kept_lines)
     lines_after: dict[bytes | None, list[bytes]] = {}
     previous = None
     for line in calls:
-        if line in to_insert:
+        if line in inserted_lines:
             lines_after.setdefault(previous, []).append(line)
         elif line in fixed_lines:
             previous = line

@@ -76,8 +76,8 @@ def encode(entry: CassetteEntry) -> bytes:
     if entry.pieces:
         fields["pieces"] = [piece if piece[-1] else piece[:-1] for piece in fields["pieces"]]
     if entry.tool_calls:  # keep the model's order of arguments
-        for row, call in zip(fields["tool_calls"], entry.tool_calls, strict=True):
-            row["arguments"] = call.arguments
+        for call_fields, call in zip(fields["tool_calls"], entry.tool_calls, strict=True):
+            call_fields["arguments"] = call.arguments
     return encode_json({name: fields[name] for name in entry.__struct_fields__ if name in fields})
 
 

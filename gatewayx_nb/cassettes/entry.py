@@ -88,7 +88,7 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
 
 
 MAX_RESULT_IMAGES = 1 << 20
-"""Maximum total size of the images in a request's tool results, in bytes, to record them."""
+"""Maximum total size in bytes of the images in a request's tool results that are recorded."""
 
 
 class RecordedAnswerImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -108,7 +108,7 @@ class RecordedLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def to_logprob(self) -> Logprob:
         """Return the log probability as a reply contains it."""
-        top = tuple(Logprob(other.token, other.logprob) for other in self.top)
+        top = tuple(Logprob(alternative.token, alternative.logprob) for alternative in self.top)
         return Logprob(self.token, self.logprob, top)
 
 
@@ -200,9 +200,9 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             )
             text, reasoning = text_end, reasoning_end
         # An answer that was edited in the file may be longer than its pieces.
-        rest_chunk = Chunk(text=self.text[text:], reasoning=self.reasoning[reasoning:])
-        if rest_chunk.text or rest_chunk.reasoning:
-            yield metadata.latency, rest_chunk
+        remaining_chunk = Chunk(text=self.text[text:], reasoning=self.reasoning[reasoning:])
+        if remaining_chunk.text or remaining_chunk.reasoning:
+            yield metadata.latency, remaining_chunk
         yield (
             metadata.latency,
             Chunk(finish_reason=self.finish_reason, usage=_usage(metadata.usage)),
@@ -280,7 +280,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         )
 
     def _carried(self) -> Carried | None:
-        """Return the reply's carried turn; ``None`` if an edit has made the turn invalid."""
+        """Return the carried answer; ``None`` if there is none, or an edit has made it invalid."""
         try:
             data = json.loads(self.carried or "null")
         except (ValueError, RecursionError):
@@ -356,9 +356,9 @@ def entry_of(
         finish_reason=reply.finish_reason,
         dropped=reply.dropped,
         logprobs=tuple(_recorded_logprob(logprob, redact) for logprob in reply.logprobs),
-        carried=_recorded_provider_turn(reply.carried, redact),
+        carried=_recorded_carried(reply.carried, redact),
         pieces=tuple(pieces_of(merged_chunks)),
-        figures=_figures(reply),
+        figures=_metadata_of(reply),
         **identity,
     )
 
@@ -393,7 +393,7 @@ def _dump(arguments: dict[str, Any], *, has_spaces: bool) -> str:
     return json.dumps(arguments, ensure_ascii=False, separators=separators)
 
 
-def _figures(reply: Reply) -> RecordedMetadata:
+def _metadata_of(reply: Reply) -> RecordedMetadata:
     counts = {name: getattr(reply.usage, name) for name in Usage.__slots__}
     return RecordedMetadata(
         usage={name: count for name, count in counts.items() if count is not None},
@@ -408,8 +408,9 @@ def _recorded_call(call: ToolCall, redact: Redact) -> RecordedToolCall:
     return parsed_call(call.id, call.name, redact(call.arguments))
 
 
-def _citation(row: dict[str, Any]) -> Citation:
-    return Citation(**{name: value for name, value in row.items() if name in Citation.__slots__})
+def _citation(recorded: dict[str, Any]) -> Citation:
+    known_fields = {name: value for name, value in recorded.items() if name in Citation.__slots__}
+    return Citation(**known_fields)
 
 
 def _recorded_citation(citation: Citation, redact: Redact) -> dict[str, Any]:
@@ -422,14 +423,17 @@ def _recorded_citation(citation: Citation, redact: Redact) -> dict[str, Any]:
 
 
 def _recorded_logprob(logprob: Logprob, redact: Redact) -> RecordedLogprob:
-    top = tuple(RecordedLogprob(redact(other.token), other.logprob) for other in logprob.top)
+    top = tuple(
+        RecordedLogprob(redact(alternative.token), alternative.logprob)
+        for alternative in logprob.top
+    )
     return RecordedLogprob(redact(logprob.token), logprob.logprob, top)
 
 
-def _recorded_provider_turn(carried: Carried | None, redact: Redact) -> str:
-    """Return the carried turn as JSON, or an empty str if it contains private text or a key.
+def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
+    """Return the carried answer as JSON, or an empty str if it contains private text or a key.
 
-    The turn cannot be redacted, because a provider rejects a changed turn.
+    The answer cannot be redacted, because a provider rejects a changed answer.
     """
     text = json.dumps(carried.data, ensure_ascii=False) if carried else ""
     return text if redact(text) == text else ""

@@ -56,7 +56,7 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
 def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> None:
     """Check that an entry contains no key.
 
-    Each text is searched unchanged and after decoding base64, hexadecimal, URL, JSON and HTML.
+    Each string is searched unchanged and after decoding base64, hexadecimal, URL, JSON and HTML.
 
     Args:
         entry: The entry to write, or the request to send.
@@ -94,16 +94,16 @@ def find_key(text: str, keys: Mapping[str, str]) -> str | None:
     """Return a description of the first key in a string or in one of its decodings.
 
     Args:
-        text: The text.
-        keys: The known keys by variable name; any text that looks like a key is also found.
+        text: The string to search.
+        keys: The known keys by variable name. What looks like another key is also found.
     """
     without_spaces = _WHITESPACE.sub("", text)
-    for view in _decodings(text):
+    for decoded in _decodings(text):
         for name, key in keys.items():
-            if redact(view, [key]) != view:
+            if redact(decoded, [key]) != decoded:
                 return f"the key {name}"
         # After removing whitespace, ordinary words may look like a key.
-        if _KEY_PATTERNS.search(view) and (view == text or view != without_spaces):
+        if _KEY_PATTERNS.search(decoded) and (decoded == text or decoded != without_spaces):
             return "what looks like a key"
     return None
 
@@ -148,11 +148,11 @@ def _walk(value: object, location: str) -> Iterator[tuple[str, str]]:
 
 def _decodings(text: str) -> Iterable[str]:
     """Return a string and its decodings, up to two levels deep."""
-    views = {text: None}  # a dict used as an ordered set
+    decoded_texts = {text: None}  # a dict used as an ordered set
     for _ in range(2):
-        for view in list(views):
-            views.update(dict.fromkeys(_decode(view)))
-    return views
+        for decoded in list(decoded_texts):
+            decoded_texts.update(dict.fromkeys(_decode(decoded)))
+    return decoded_texts
 
 
 def _decode(text: str) -> Iterator[str]:

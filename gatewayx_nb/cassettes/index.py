@@ -1,4 +1,4 @@
-"""The index of an open cassette: its entries by request."""
+"""Finds the entries of an open cassette by request."""
 
 from __future__ import annotations
 
@@ -113,19 +113,19 @@ class CassetteIndex:
         if not group:
             self._by_digest.setdefault(key[0][0], []).append(key[0])
         self._lines_with_results(entry.request)[key] = line  # in the place of the old line
-        at = bisect_left(group, entry.repeat, key=_repeat)
-        if at == len(group) or _repeat(group[at]) != entry.repeat:
-            group.insert(at, line)  # sorting the group again would take quadratic time
+        position = bisect_left(group, entry.repeat, key=_repeat)
+        if position == len(group) or _repeat(group[position]) != entry.repeat:
+            group.insert(position, line)  # sorting the group again would take quadratic time
             return None
-        old_line, group[at] = group[at], line
+        old_line, group[position] = group[position], line
         return old_line
 
     def forget_duplicates(self, key: CallKey | None = None) -> list[CassetteLine]:
         """Remove and return the ignored lines of one call or all calls, with their conflicts."""
         forgotten_lines = []
-        for each in list(self.duplicates) if key is None else [key]:
-            forgotten_lines += self.duplicates.pop(each, [])
-            self.conflicts.pop(each, None)
+        for duplicate_key in list(self.duplicates) if key is None else [key]:
+            forgotten_lines += self.duplicates.pop(duplicate_key, [])
+            self.conflicts.pop(duplicate_key, None)
         return forgotten_lines
 
     def remove(self, unwanted_keys: set[CallKey]) -> list[CassetteLine]:
@@ -157,12 +157,12 @@ class CassetteIndex:
         return {key for key in keys if key not in used_keys}
 
     def find(self, request: CassetteRequest, *, by_reference: bool) -> CallGroup:
-        """Return the group of a request's engine and model; if none is recorded, of its reference.
+        """Return the group of a request, or a recorded group with the same body and reference.
 
         Args:
             request: The request.
-            by_reference: Whether a group of another engine or model may be returned, if its calls
-                have the same reference.
+            by_reference: Whether to return a group of another engine or model, with the same
+                reference, if the request's own group is not recorded.
         """
         group = request.group
         if group in self._groups or (not by_reference and request.engine):
@@ -185,10 +185,10 @@ class CassetteIndex:
             number: Number of equal calls before this call.
         """
         lines = list(self._lines_with_results(request.body).values())
-        model = request.engine, request.model
+        engine_and_model = request.engine, request.model
         # Two models that call the same functions may receive different results.
         model_lines = [
-            line for line in lines if (line.entry.engine, line.entry.model) == model
+            line for line in lines if (line.entry.engine, line.entry.model) == engine_and_model
         ] or lines
         if not model_lines:
             return None
@@ -208,8 +208,9 @@ class CassetteIndex:
         """Return the line of a call, if it is recorded."""
         group, repeat = key
         lines = self._groups.get(group, [])
-        at = bisect_left(lines, repeat, key=_repeat)
-        return lines[at] if at < len(lines) and _repeat(lines[at]) == repeat else None
+        position = bisect_left(lines, repeat, key=_repeat)
+        is_found = position < len(lines) and _repeat(lines[position]) == repeat
+        return lines[position] if is_found else None
 
     def has_engine(self, engine: str) -> bool:
         """Return whether any call to the given engine is recorded."""

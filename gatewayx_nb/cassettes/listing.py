@@ -38,7 +38,7 @@ def lines(path: Path) -> Iterator[str]:
     for line in content.lines:
         while markers and markers[0][0] < line.number:
             yield plain(markers.pop(0)[1])
-        yield from _mask_all([*map(plain, _entry(line.entry))])
+        yield from _mask_all([*map(plain, _entry_lines(line.entry))])
         yield ""
     yield from (plain(text) for _, text in markers)
     if content.problem:
@@ -50,22 +50,22 @@ def _mask_all(texts: list[str]) -> list[str]:
     return list(map(guard.mask, texts)) if guard.find_key("\0".join(texts), {}) else texts
 
 
-def _entry(entry: CassetteEntry) -> Iterator[str]:
+def _entry_lines(entry: CassetteEntry) -> Iterator[str]:
     yield f"# {_title(entry)}"
     body = entry.request
     if body.system is not None:
-        yield from _section("system", body.system)
+        yield from _section_lines("system", body.system)
     for message in body.messages:
-        yield from _section(message.role, _message_text(message))
+        yield from _section_lines(message.role, _message_text(message))
     for text in body.texts:
-        yield from _section("text", text)
+        yield from _section_lines("text", text)
     for name, digest in body.digests.items():
         yield f"{name}: digest {digest}"
     for name in RequestBody.__struct_fields__:
         value = getattr(body, name)
         if name not in _NOT_OPTIONS and value not in (None, (), {}, False):
             yield f"{name}: {_json(value)}"
-    yield from _answer(entry)
+    yield from _answer_lines(entry)
     if entry.figures:
         yield from _metadata_lines(entry.figures)
     yield f"recorded: {entry.recorded}"
@@ -80,13 +80,13 @@ def _title(entry: CassetteEntry) -> str:
     return f"{title}, repeat {entry.repeat}" if entry.repeat else title
 
 
-def _answer(entry: CassetteEntry) -> Iterator[str]:
+def _answer_lines(entry: CassetteEntry) -> Iterator[str]:
     if entry.reasoning:
-        yield from _section("reasoning", entry.reasoning)
+        yield from _section_lines("reasoning", entry.reasoning)
     if entry.vectors:
         yield f"vectors: {entry.vectors.rows} of {entry.vectors.dimensions} numbers"
     elif entry.text or not (entry.tool_calls or entry.images):
-        yield from _section("answer", entry.text)
+        yield from _section_lines("answer", entry.text)
     for call in entry.tool_calls:
         yield f"tool call {call.name}: {call.arguments_text}"
     for citation in entry.citations:
@@ -110,7 +110,7 @@ def _metadata_lines(metadata: RecordedMetadata) -> Iterator[str]:
         yield f"instead of: {metadata.fallback_from}"
 
 
-def _section(label: str, text: str) -> Iterator[str]:
+def _section_lines(label: str, text: str) -> Iterator[str]:
     """Yield a label and a string, indented so that no line of the string looks like a label.
 
     The text is yielded as one item, because an encoded key may be split over several lines.

@@ -145,7 +145,7 @@ def _results(message: RecordedMessage) -> Iterator[tuple[str, str]]:
     for part in message.parts:
         if (result := part.tool_result) is not None:
             text = RecordedMessage(message.role, "", parts=result.parts).text
-            images = [each.image for each in result.parts if each.image is not None]
+            images = [inner.image for inner in result.parts if inner.image is not None]
             result_text = f"{text} {images}" if images else text
             yield result.name, f"error: {result_text}" if result.is_error else result_text
 

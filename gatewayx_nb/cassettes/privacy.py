@@ -51,8 +51,8 @@ class Finding:
 
     Attributes:
         line: Number of the line, from 1.
-        kind: The kind of private text.
-        place: The part of the entry.
+        kind: What the private text is, as a noun phrase.
+        place: The part of the entry that contains the text.
     """
 
     line: int
@@ -79,7 +79,7 @@ def _findings(number: int, entry: CassetteEntry, *, search_encoded: bool) -> Ite
     has_key = _has_key if search_encoded else guard.contains_unencoded_key
     texts = list(guard.texts(entry))
     # Searching all texts at once is fast; most entries contain no key.
-    holds_key = has_key("\0".join(text for _, text in texts))
+    any_has_key = has_key("\0".join(text for _, text in texts))
     for location, text in texts:
         is_request = location.removeprefix("a name in ").startswith("request")
         place: Literal["request", "answer"] = "request" if is_request else "answer"
@@ -87,7 +87,7 @@ def _findings(number: int, entry: CassetteEntry, *, search_encoded: bool) -> Ite
             yield Finding(number, "a table", place)
         if "@" in text and _EMAIL_ADDRESS.search(text):
             yield Finding(number, "an e-mail address", place)
-        if holds_key and has_key(text):
+        if any_has_key and has_key(text):
             yield Finding(number, "what looks like a key", place)
 
 
@@ -105,8 +105,8 @@ def describe(findings: Sequence[Finding]) -> str:
     for number, group in itertools.groupby(
         findings[:_MAX_SHOWN_FINDINGS], key=lambda finding: finding.line
     ):
-        kinds = " and ".join(f"{finding.kind} in its {finding.place}" for finding in group)
-        parts.append(f"line {number} has {kinds}")
+        phrases = " and ".join(f"{finding.kind} in its {finding.place}" for finding in group)
+        parts.append(f"line {number} has {phrases}")
     if len(findings) > _MAX_SHOWN_FINDINGS:
         parts.append(f"{len(findings) - _MAX_SHOWN_FINDINGS:,} more")
     return "; ".join(parts)

@@ -26,7 +26,7 @@ class PruneReport:
         was_used: Whether calls have been made, so that unused entries were known and removed;
             ``None`` if the cassette is not open.
         converted_from: The previous format version, if the file was converted.
-        problem: One line about a skipped part of the file; empty if nothing was skipped.
+        problem: A one-line message about a skipped part of the file; empty if none was skipped.
         unused: Number of unused entries that were kept.
     """
 

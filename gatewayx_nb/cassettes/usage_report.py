@@ -49,7 +49,7 @@ def append_usage(
     usage = {
         "path": str(path),
         "entries": entries,
-        "unused": [_entry_id(each) for each in find_unused()],
+        "unused": list(map(_entry_id, find_unused())),
     }
     try:
         with Path(report).open("ab") as file:
