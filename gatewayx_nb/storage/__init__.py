@@ -1,4 +1,4 @@
-"""SQLite files: the ledger of past calls, and the results of jobs."""
+"""Stores the ledger of past calls, daily costs and the results of jobs in SQLite files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite files: connections, numbered migrations and the handling of damaged files."""
+"""Opens, checks and migrates SQLite files, and renames unusable files."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def is_unusable(error: Exception) -> bool:
 
 
 def is_from_later_version(error: Exception) -> bool:
-    """Return whether a later version of the package or SQLite wrote the file, as an error shows."""
+    """Return whether an error shows that a later version of the package or SQLite wrote a file."""
     return isinstance(error, LaterVersionError) or str(error) == "unsupported file format"
 
 

@@ -1,4 +1,4 @@
-"""The lock of a job: one process runs a job, and others can follow its progress."""
+"""Locks jobs, so that only one process runs a job; other processes can follow its progress."""
 
 from __future__ import annotations
 

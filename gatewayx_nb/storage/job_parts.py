@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage.job_record import JobFigures
 
 PartState = Literal["submitting", "submitted", "ended", "collected"]
-"""In order: about to be submitted, accepted by the provider, ended at the provider, and stored with
-all results."""
+"""The states in order: about to be submitted, accepted by the provider, ended at the provider, and
+stored with all results."""
 
 _FIRST_VERSION_WITH_PARTS = 2
 """The first schema version that has a table of parts."""
@@ -181,7 +181,7 @@ class JobParts:
         return replace(part, number=next_number, id=int(insertion.lastrowid or 0))
 
     def update(self, part: JobPart, figures: JobFigures | None = None) -> None:
-        """Store a part's state, batch identifier and further values.
+        """Store a part's state, batch identifier and ``info``.
 
         Args:
             part: The changed part.

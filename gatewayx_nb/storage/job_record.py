@@ -70,7 +70,7 @@ class JobFigures:
 
     @classmethod
     def from_json(cls, text: object) -> JobFigures:
-        """Parse figures from a JSON text; an invalid value is replaced by its default."""
+        """Parse figures from JSON; an invalid value is replaced by its default."""
         values = parse_object(text)
         defaults = {item.name: item.default for item in fields(cls)}
         return cls(
@@ -85,8 +85,8 @@ def _valid_or_default(name: str, value: Any, default: Any) -> Any:  # noqa: ANN4
         return well_formed(value) if isinstance(value, str) else default
     if name == "cost":
         return _cost(value)
-    kinds = (int, float) if name == "seconds" else (int,)
-    is_number = type(value) in kinds and 0 <= value < 2**63  # false for NaN
+    number_types = (int, float) if name == "seconds" else (int,)
+    is_number = type(value) in number_types and 0 <= value < 2**63  # false for NaN
     return value if is_number else default
 
 
@@ -99,7 +99,7 @@ def _cost(value: object) -> Decimal:
 
 
 def parse_object(text: object) -> dict[str, Any]:
-    """Parse an object from a JSON text; return an empty dict if the text is not a JSON object."""
+    """Parse a JSON object; return an empty dict if the text is not a JSON object."""
     try:
         value = json.loads(text)  # type: ignore[arg-type]
     except (TypeError, ValueError, RecursionError):

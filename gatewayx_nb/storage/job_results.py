@@ -1,4 +1,4 @@
-"""The results of one job: an index of its finished rows, and their contents."""
+"""Stores and reads the rows of one job."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class JobResults:
         on_failure: Called with the error of each failed commit; the commit is retried.
         on_unstorable: Called with a row that can never be stored, for example because it is larger
             than 64 MB, and with the error.
-        current_figures: Returns the figures to store with each commit of rows; ``None`` if there
-            are none. It is called on the writer's thread.
+        current_figures: Returns the job's progress and totals, which are stored with each commit of
+            rows; ``None`` to store none. It is called on the writer's thread.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class JobResults:
         self.reset()
 
     def reset(self) -> None:
-        """Start without an index; the old index is not closed."""
+        """Discard the index without closing it."""
         self._job_lock = JobLock(self._store.path, self.digest)
         self._lock = threading.RLock()  # the writer's thread adds rows while others read
         self._index: RowIndex | None = None
@@ -107,7 +107,8 @@ class JobResults:
 
     def driver(self) -> str:
         """Return the process that last ran the job, such as ``"process 123 on host"``."""
-        record = next((each for each in self._store.jobs() if each.digest == self.digest), None)
+        records = (record for record in self._store.jobs() if record.digest == self.digest)
+        record = next(records, None)
         return record.driver if record else ""
 
     def load(
@@ -187,10 +188,10 @@ class JobResults:
             ConfigError: If the file cannot be read.
         """
         self.load()
-        last, rows = self._next_rows(0)
+        last_number, rows = self._next_rows(0)
         while rows:
             yield from rows
-            last, rows = self._next_rows(last)
+            last_number, rows = self._next_rows(last_number)
 
     def _next_rows(self, after: int) -> tuple[int, list[StoredRow]]:
         with self._lock, errors_as_config_error(self._store.path):
@@ -214,22 +215,22 @@ class JobResults:
         return self._store.writer.count_unsaved(self)
 
     def set_figures(self, figures: JobFigures) -> None:
-        """Store the figures of the job with the next commit."""
+        """Store the job's progress and totals with the next commit."""
         self._unsaved_figures = figures
         self._store.writer.has_figures = True
         self._store.writer.wake()
 
     def take_figures(self, *, has_rows: bool) -> JobFigures | None:
-        """Return the figures that are not stored yet; call this once for each commit.
+        """Return the progress and totals that are not stored yet; call this once for each commit.
 
         Args:
-            has_rows: Whether rows of the job are committed, with which its figures change.
+            has_rows: Whether the commit contains rows of the job, which change its progress.
         """
         figures, self._unsaved_figures = self._unsaved_figures, None
         return self.current_figures() if has_rows and self.current_figures else figures
 
     def restore_figures(self, figures: JobFigures) -> None:
-        """Keep figures whose commit failed, unless newer figures have been set."""
+        """Keep the progress and totals of a failed commit, unless newer values have been set."""
         self._unsaved_figures = self._unsaved_figures or figures
 
     def flush(self, timeout: float | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""The table of jobs: their definitions, the processes that run them, and the order of use."""
+"""Reads and writes the table of jobs: their definitions, running processes and order of use."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def save_job(connection: sqlite3.Connection, job: JobResults) -> int:
     return int(job_row[0])
 
 
-def mark_running(connection: sqlite3.Connection, job: int | None) -> bool:
+def mark_running(connection: sqlite3.Connection, job_id: int | None) -> bool:
     """Record that this process is running a job; return whether the job exists.
 
     Call this in a transaction.
     """
-    update = connection.execute(_UPDATE_DRIVER, (this_process(), time.time(), job))
+    update = connection.execute(_UPDATE_DRIVER, (this_process(), time.time(), job_id))
     return update.rowcount == 1
 
 
@@ -67,7 +67,7 @@ def read_jobs(connection: sqlite3.Connection, path: Path) -> list[JobRecord]:
     rows = connection.execute(_SELECT).fetchall() if version else []
     return [
         JobRecord(
-            id=job,
+            id=job_id,
             digest=digest,
             name=_text(name),
             definition={key: _text(value) for key, value in parse_object(definition).items()},
@@ -77,7 +77,7 @@ def read_jobs(connection: sqlite3.Connection, path: Path) -> list[JobRecord]:
             driver=_text(driver),
             is_running=not JobLock(path, digest).is_free(),
         )
-        for job, digest, name, definition, created, last_used, figures, driver in rows
+        for job_id, digest, name, definition, created, last_used, figures, driver in rows
         if isinstance(digest, bytes)
     ]
 

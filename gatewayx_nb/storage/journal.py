@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 MOUNTS = Path("/proc/mounts")
-"""The mounted file systems, on Linux."""
+"""The file that lists the mounted file systems on Linux."""
 
 _NETWORK_TYPES = re.compile(
     r"(nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2|gfs2|orangefs|pvfs|panfs"
@@ -27,7 +27,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """How a file is made durable.
+    """How changes to a file are made durable.
 
     Attributes:
         mode: ``"wal"``, or ``"truncate"`` for a rollback journal.
@@ -45,21 +45,21 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
 
     Args:
         path: The file or folder; it need not exist.
-        mounts: The list of mounted file systems.
+        mounts: The file that lists the mounted file systems.
     """
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
     real_path = Path(os.path.realpath(path))
-    longest_match, file_system = -1, ""
+    longest_match, type_of_match = -1, ""
     for line in lines:
-        _, folder, kind, *_ = (*line.split(" "), "", "", "")
+        _, folder, type_name, *_ = (*line.split(" "), "", "", "")
         mount = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), folder))
         # A later mount hides an earlier mount at the same folder.
         if len(mount.parts) >= longest_match and folder and real_path.is_relative_to(mount):
-            longest_match, file_system = len(mount.parts), kind
-    return file_system if _NETWORK_TYPES.match(file_system) else None
+            longest_match, type_of_match = len(mount.parts), type_name
+    return type_of_match if _NETWORK_TYPES.match(type_of_match) else None
 
 
 def choose_journal(connection: sqlite3.Connection, path: Path, mounts: Path = MOUNTS) -> Journal:
@@ -68,9 +68,9 @@ def choose_journal(connection: sqlite3.Connection, path: Path, mounts: Path = MO
     Raises:
         sqlite3.Error: If the file is busy, or cannot be read or written.
     """
-    if kind := network_file_system(path, mounts):
+    if network_type := network_file_system(path, mounts):
         _use_rollback_journal(connection)
-        return Journal("truncate", f"{kind} is a network file system")
+        return Journal("truncate", f"{network_type} is a network file system")
     try:
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         connection.execute(

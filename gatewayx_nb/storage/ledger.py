@@ -1,4 +1,4 @@
-"""The ledger, a SQLite file: usage and cost of calls, never prompts or replies."""
+"""Stores the usage and cost of calls, but no prompts or replies, in a SQLite file, the ledger."""
 
 from __future__ import annotations
 

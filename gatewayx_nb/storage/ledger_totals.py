@@ -1,4 +1,4 @@
-"""Totals of the calls in a ledger by day, engine, model or job, summed by SQLite."""
+"""Computes totals of the calls in a ledger by day, engine, model or job, in SQLite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the ledger and the results of a project, or of a user, are stored."""
+"""Locates the ledger, the daily costs and the results of a project or a user."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def results_location(config: Config) -> ResultsLocation:
     configured_folder = config.storage_folder()
     # A subfolder, which git ignores, because the folder may contain the user's own files.
     folder = configured_folder[0] / ".gatewayx" if configured_folder else _default_folder(config)
-    is_users = configured_folder is not None and configured_folder[1] == "user"
-    settings = config.user_settings if is_users else config.settings
+    is_in_user_settings = configured_folder is not None and configured_folder[1] == "user"
+    settings = config.user_settings if is_in_user_settings else config.settings
     return ResultsLocation(folder / "results.sqlite", settings.keep_days)
 
 
@@ -63,5 +63,5 @@ def _default_folder(config: Config) -> Path:
 
 def _user_folder(config: Config) -> Path:
     # The variable is read here, because platformdirs reads only the process's environment.
-    data = config.env.get("XDG_DATA_HOME")
-    return Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")
+    data_home = config.env.get("XDG_DATA_HOME")
+    return Path(data_home) / "gatewayx" if data_home else platformdirs.user_data_path("gatewayx")

@@ -81,7 +81,7 @@ class OpenFile:
 
     Attributes:
         connection: The connection; one thread at a time may use it.
-        journal: How the file is made durable.
+        journal: How changes to the file are made durable.
         identity: The result of `file_identity`.
     """
 
@@ -236,7 +236,7 @@ def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     Raises:
         sqlite3.Error: If the file cannot be written.
     """
-    if connection.in_transaction:  # Ctrl-C has interrupted an earlier one before it could end
+    if connection.in_transaction:  # Ctrl-C interrupted an earlier transaction before its end
         connection.execute("ROLLBACK")
     try:
         _retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))

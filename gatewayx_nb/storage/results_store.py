@@ -1,4 +1,4 @@
-"""Stores the results of jobs in a SQLite file: the answer to each row, and each job's figures."""
+"""Stores the results of jobs in a SQLite file: the answer to each row, and each job's progress."""
 
 from __future__ import annotations
 
@@ -199,29 +199,31 @@ class ResultsStore:
 
     def _insert(self, batch: list[tuple[JobResults, StoredRow]]) -> None:
         jobs_with_rows = {job for job, _ in batch}
-        figures = {
-            job: job_figures
+        figures_by_job = {
+            job: figures
             for job in tuple(self._jobs)
-            if (job_figures := job.take_figures(has_rows=job in jobs_with_rows))
+            if (figures := job.take_figures(has_rows=job in jobs_with_rows))
         }
-        if not batch and not figures:
+        if not batch and not figures_by_job:
             return
         try:
             connection = self._open().connection
             with write_transaction(connection):
-                (last,) = connection.execute(f"SELECT {LAST_ROW_SQL}").fetchone()
+                (last_number,) = connection.execute(f"SELECT {LAST_ROW_SQL}").fetchone()
                 # If the file is new, it does not contain the jobs yet.
                 unsaved_jobs = [
-                    job for job in jobs_with_rows | set(figures) if job.digest not in self._job_ids
+                    job
+                    for job in jobs_with_rows | set(figures_by_job)
+                    if job.digest not in self._job_ids
                 ]
-                ids = self._job_ids | {
+                job_ids = self._job_ids | {
                     job.digest: save_job(connection, job) for job in unsaved_jobs
                 }
-                numbered_rows = list(zip(count(last + 1), batch, strict=False))
+                numbered_rows = list(zip(count(last_number + 1), batch, strict=False))
                 connection.executemany(
                     "INSERT INTO rows VALUES (?, ?, ?, ?)",
                     [
-                        (number, ids[job.digest], row.key, row.at)
+                        (number, job_ids[job.digest], row.key, row.at)
                         for number, (job, row) in numbered_rows
                     ],
                 )
@@ -235,15 +237,15 @@ class ResultsStore:
                 connection.executemany(
                     "UPDATE jobs SET figures = ?, last_used = ? WHERE id = ?",
                     [
-                        (values.to_json(), time.time(), ids[job.digest])
-                        for job, values in figures.items()
+                        (figures.to_json(), time.time(), job_ids[job.digest])
+                        for job, figures in figures_by_job.items()
                     ],
                 )
         except BaseException:
-            for job, values in figures.items():
-                job.restore_figures(values)
+            for job, figures in figures_by_job.items():
+                job.restore_figures(figures)
             raise
-        self._job_ids = ids
+        self._job_ids = job_ids
         for job in jobs_with_rows:
             job.add_to_index(
                 (row.key, number) for number, (owner, row) in numbered_rows if owner is job
@@ -300,9 +302,9 @@ class ResultsStore:
         """Return where results are stored, without opening the file."""
         file = self._file
         if file is None:
-            kind = network_file_system(self.path, self._mounts)
-            reason = f"{kind} is a network file system" if kind else ""
-            journal = Journal("truncate" if kind else "wal", reason)
+            network_type = network_file_system(self.path, self._mounts)
+            reason = f"{network_type} is a network file system" if network_type else ""
+            journal = Journal("truncate" if network_type else "wal", reason)
         else:
             journal = file.journal
         sizes = (

@@ -1,4 +1,4 @@
-"""A background thread that commits the waiting rows as soon as the previous commit has ended."""
+"""Commits rows in a background thread, each batch as soon as the previous commit has ended."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class ResultsWriter:
 
     Args:
         path: The file, for messages.
-        commit: Commits all rows and all changed figures, or nothing.
+        commit: Commits all rows, and the changed progress and totals of jobs, or nothing.
 
     Attributes:
-        has_figures: Whether figures have changed; set it before `wake`.
+        has_figures: Whether the progress or totals of a job have changed; set it before `wake`.
         problem: Why the last commit failed; empty if it succeeded.
     """
 
@@ -71,7 +71,7 @@ class ResultsWriter:
         self.wake()
 
     def wake(self) -> None:
-        """Commit the waiting rows and figures soon."""
+        """Commit the waiting rows and changed figures soon."""
         if not self._has_items.is_set():
             self._has_items.set()
         if self._thread is None:

@@ -47,18 +47,20 @@ _DELETE_ROWS = "DELETE FROM rows WHERE id IN (" + _SELECT_ORPHANS + ") AND id < 
 
 
 def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> int:
-    """Delete the jobs that were last used more than ``days`` ago; return how many.
+    """Delete jobs that were last used more than ``days`` days ago; return their number.
 
     If no job has been used since then, the clock may be wrong, so no job is deleted. After one job
     has been used, the next call deletes the others.
     """
     oldest = time.time() - days * SECONDS_PER_DAY
     rows = connection.execute("SELECT id, digest, last_used FROM jobs").fetchall()
-    last_used_by_job = {job: parse_time(last_used) for job, _, last_used in rows}
+    last_used_by_job = {job_id: parse_time(last_used) for job_id, _, last_used in rows}
     if not last_used_by_job or max(last_used_by_job.values()) < oldest:
         return 0
     return forget_jobs(
-        path, connection, {job: digest for job, digest, _ in rows if last_used_by_job[job] < oldest}
+        path,
+        connection,
+        {job_id: digest for job_id, digest, _ in rows if last_used_by_job[job_id] < oldest},
     )
 
 
@@ -69,15 +71,15 @@ def forget_jobs(path: Path, connection: sqlite3.Connection, digests: Mapping[int
     the digest of each job by number.
     """
     forgotten_count = 0
-    for job, digest in digests.items():
+    for job_id, digest in digests.items():
         since = time.time() - _PROVIDER_RETENTION
-        if connection.execute(_COUNT_OPEN_PARTS, (job, since)).fetchone() != (0,):
+        if connection.execute(_COUNT_OPEN_PARTS, (job_id, since)).fetchone() != (0,):
             continue
         lock = JobLock(path, digest)
         if lock.acquire():
             try:
                 with write_transaction(connection):
-                    deletion = connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
+                    deletion = connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
                     connection.execute(_DELETE_PARTS)
                 forgotten_count += deletion.rowcount
             finally:

@@ -1,4 +1,4 @@
-"""An in-memory index of a job's finished rows, and the connection that reads their contents."""
+"""Indexes a job's finished rows in memory, and reads their contents."""
 
 from __future__ import annotations
 
