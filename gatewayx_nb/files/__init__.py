@@ -1,4 +1,4 @@
-"""Reads and writes files: locations, permissions, change stamps, atomic writes."""
+"""Locates, reads and writes files, checks their permissions, and detects changes."""
 
 from gatewayx_nb.files.atomic import (
     atomic_write,

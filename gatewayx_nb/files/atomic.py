@@ -1,4 +1,4 @@
-"""Atomic writes, file locks and private folders."""
+"""Writes files atomically, locks them, and creates private folders."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def atomic_write(path: Path, data: bytes, *, keep_mode: bool = False) -> None:
 
 def remove_stale_temporaries(path: Path) -> None:
     """Remove temporary files left by killed writers of this file; the caller must hold the lock."""
-    for part in path.parent.glob(f".{path.name}.*.part"):
-        part.unlink(missing_ok=True)
+    for temporary in path.parent.glob(f".{path.name}.*.part"):
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The project, user and shipped folders."""
+"""Locates the project folder, the user folder and shipped files."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def display_path(path: Path) -> str:
     Other paths are shown relative to ``~`` or in full.
     """
     try:
-        here = Path.cwd()
+        current_folder = Path.cwd()
     except FileNotFoundError:  # a notebook may delete its own current folder
         return _relative_to_home(path)
-    if here in path.parents and not Path.home().is_relative_to(here):
-        return str(path.relative_to(here))
+    if current_folder in path.parents and not Path.home().is_relative_to(current_folder):
+        return str(path.relative_to(current_folder))
     return _relative_to_home(path)
 
 
@@ -133,9 +133,10 @@ def path_to_write(path: object, suffixes: Sequence[str], example: str) -> Path:
     target = checked_path(path)
     suffix = target.suffix.lower()
     if suffix not in suffixes:
-        *first, last = suffixes
+        *other_suffixes, last_suffix = suffixes
         raise UsageError(
-            f"the file must end with {', '.join(first)} or {last}, got {short_repr(str(path))}."
+            f"the file must end with {', '.join(other_suffixes)} or {last_suffix}, got"
+            f" {short_repr(str(path))}."
             f"{did_you_mean(suffix, suffixes)}",
             hint=f"For example, `{example}`.",
         )
@@ -169,7 +170,7 @@ def _relative_to_home(path: Path) -> str:
 
 def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
     """Return platformdirs' configuration folder ``gatewayx``, which need not exist."""
-    # Read the variable here, because platformdirs reads only the process's environment.
+    # Read the variable current_folder, because platformdirs reads only the process's environment.
     config_home = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
     if config_home and not Path(config_home).is_absolute():
         config_home = str(Path.home() / ".config")  # the specification says to ignore it
@@ -206,7 +207,7 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
 
 def find_repository(folder: Path) -> Path | None:
     """Return the root of the git repository that contains a folder; ``None`` if there is none."""
-    return next((each for each in _upwards(folder) if os.path.lexists(each / ".git")), None)
+    return next((parent for parent in _upwards(folder) if os.path.lexists(parent / ".git")), None)
 
 
 def _upwards(folder: Path) -> Iterator[Path]:
@@ -221,10 +222,10 @@ def _upwards(folder: Path) -> Iterator[Path]:
 
 def _current_folder() -> Iterator[Path]:
     try:
-        here = Path.cwd()
+        current_folder = Path.cwd()
     except FileNotFoundError:  # the current folder has been deleted
         return
-    yield here
+    yield current_folder
 
 
 def _script_folder() -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""File ownership and permission checks."""
+"""Checks the ownership and the permissions of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings and keys: reading, validating and storing the user's files."""
+"""Reads, validates and writes the user's settings, keys and permissions."""
 
 from gatewayx_nb.files import (
     FileStamp,

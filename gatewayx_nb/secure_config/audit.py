@@ -1,4 +1,4 @@
-"""Permissions and git status of the files that hold keys and code."""
+"""Inspects the permissions and the git status of files that contain keys and code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The current settings, keys and permissions of one pool."""
+"""Provides the current settings, keys and permissions of a pool."""
 
 from __future__ import annotations
 
@@ -249,20 +249,20 @@ class Config:
             name: The name of one server; all servers if omitted.
         """
         names = self._project_settings.mcp if name is None else [name]
-        return [each for server in names for each in self._mcp_permissions(server)]
+        return [permission for server in names for permission in self._mcp_permissions(server)]
 
     def _mcp_permissions(self, name: str) -> Iterator[Permission]:
-        row = self._project_settings.mcp.get(name)
-        if row is None:
+        server = self._project_settings.mcp.get(name)
+        if server is None:
             return
         source = f"[mcp.{name}] in its settings"
-        if row.url:
+        if server.url:
             # The whole URL, because a path may belong to another account on the same host.
-            yield Permission(f"mcp:{name}", row.url, source)
+            yield Permission(f"mcp:{name}", server.url, source)
             return
         # The command is shown in full, because its middle matters as much as its ends.
-        target = plain(f"command = {row.address!r}")
-        variables = f", with your {', '.join(row.env)}" if row.env else ""
+        target = plain(f"command = {server.address!r}")
+        variables = f", with your {', '.join(server.env)}" if server.env else ""
         yield Permission(f"mcp:{name}", f"{target}{variables}", source)
 
     def is_mcp_of_project(self, name: str) -> bool:

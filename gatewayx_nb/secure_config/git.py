@@ -58,12 +58,12 @@ def may_be_tracked(path: Path) -> bool:
     """
     answer = _query(path, _LONG_TIMEOUT, *_LS_FILES)
     folder = Path(os.path.realpath(path.parent))
-    above = (folder, *folder.parents)
-    worktree = next((each for each in above if os.path.lexists(each / ".git")), None)
+    folders = (folder, *folder.parents)
+    worktree = next((parent for parent in folders if os.path.lexists(parent / ".git")), None)
     if answer or worktree is None:
         return bool(answer)
-    parts = (folder / path.name, *above[: above.index(worktree)])
-    return answer is None or (os.path.exists(path) and not all(map(_is_listed, parts)))
+    paths_in_worktree = (folder / path.name, *folders[: folders.index(worktree)])
+    return answer is None or (os.path.exists(path) and not all(map(_is_listed, paths_in_worktree)))
 
 
 def _is_listed(path: Path) -> bool:
@@ -134,7 +134,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
             # The length of the hashes in the index depends on the object format.
             if _OBJECT_FORMAT.search(_read(common_dir / "config")):
                 (empty_git_dir / "config").write_text(_SHA256_CONFIG)
-            places = {
+            repository_variables = {
                 "GIT_DIR": folder,
                 "GIT_WORK_TREE": str(worktree),
                 "GIT_INDEX_FILE": str(git_dir / "index"),
@@ -144,7 +144,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
             result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
                 [program, *_OPTIONS, *command],
                 cwd=worktree,
-                env={**env, **_RESTRICTIONS, **places},
+                env={**env, **_RESTRICTIONS, **repository_variables},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

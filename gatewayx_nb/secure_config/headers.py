@@ -1,4 +1,4 @@
-"""Additional HTTP headers in an engine's settings, which may contain environment variables."""
+"""Validates the additional HTTP headers in an engine's settings, and expands their variables."""
 
 from __future__ import annotations
 

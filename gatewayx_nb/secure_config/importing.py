@@ -1,4 +1,4 @@
-"""Imports another tool's keys, from a ``.env`` file or llm's ``keys.json``."""
+"""Imports keys from the file of another tool: a ``.env`` file, or llm's ``keys.json``."""
 
 from __future__ import annotations
 

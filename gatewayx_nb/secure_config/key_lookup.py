@@ -111,7 +111,7 @@ class KeyLookup(NotPicklable):
         variables = [
             name for name in (engine_variable(engine), *vendor_variables) if self._is_known(name)
         ]
-        if not variables:  # of a thousand engine files, most have no key
+        if not variables:  # most of a thousand engine files need no further search
             return _MISSING_KEY
         keys = [
             Key(state, Secret(value.strip()), name, source, found_owner)
@@ -138,7 +138,9 @@ class KeyLookup(NotPicklable):
         return (*map(self._env.get, names), *(file.values for file in self._files))
 
     def near_miss(self, engine: str, known_names: Collection[str]) -> str:
-        """Return a hint at a set variable whose name resembles that of an engine's key, or "".
+        """Return a message about a variable whose name resembles that of an engine's key.
+
+        The message is empty if no such variable is set.
 
         Args:
             engine: Name of the engine.

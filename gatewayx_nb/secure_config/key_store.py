@@ -1,4 +1,4 @@
-"""The key file ``.env.local``: size-limited reads and atomic writes."""
+"""Reads and writes the key file ``.env.local``, with a size limit and atomic writes."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _replace(path: Path, text: str) -> None:
 def _locked_for_writing(path: Path) -> Iterator[None]:
     """Lock out other writers, so that no change is lost."""
     refuse_links(path)
-    hint = as_hint(f"`chmod u+w {quoted_path(path.parent)}` if it is yours.")
+    hint = as_hint(f"Run `chmod u+w {quoted_path(path.parent)}` if the folder is yours.")
     with write_errors_as_config_error(path, hint | Hint("set_key_for_user", engine="NAME")):
         make_folder(path.parent)
         with file_lock(path, path.with_name(f"{path.name}.lock"), _LOCK_TIMEOUT):

@@ -132,7 +132,7 @@ class MCPSettings:
         command: The command that starts it, with its arguments; empty if there is a URL.
         url: The URL at which it listens; empty if there is a command.
         env: The names of the environment variables that it receives.
-        only: The names of the tools to use; all of them if empty.
+        only: The names of the tools to use; all tools if empty.
         timeout: Maximum seconds that it may take to start.
     """
 
@@ -276,7 +276,7 @@ def _with_stricter(table: TomlTable, other_table: TomlTable) -> TomlTable:
 
 
 def save_default(path: Path, reference: str) -> None:
-    """Set ``default_model`` in a settings file; the rest of it is unchanged.
+    """Set ``default_model`` in a settings file; the rest of the file is unchanged.
 
     Raises:
         ConfigError: If the file cannot be written, or its default model cannot be set without
@@ -305,8 +305,8 @@ def _with_default(text: str, reference: str) -> str:
     start = table.start() if table else len(text)
     assignment = re.compile(r"""^[ \t]*(["']?)default_model\1[ \t]*=.*\n?""", re.MULTILINE)
     # The replacement is a function, because `subn` would interpret a backslash in a string.
-    head, count = assignment.subn(lambda _: line, text[:start], count=1)
-    return (head if count else line + head) + text[start:]
+    text_above, count = assignment.subn(lambda _: line, text[:start], count=1)
+    return (text_above if count else line + text_above) + text[start:]
 
 
 def _differs_only_in_default(text: str, new_text: str, reference: str) -> bool:
@@ -361,11 +361,11 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
     }
 
     def table_values(name: str) -> dict[str, Any]:
-        return {each.name: values[each.path] for each in SETTINGS if each.table == name}
+        return {setting.name: values[setting.path] for setting in SETTINGS if setting.table == name}
 
     return Settings(
         default_model=values["default_model"],
-        aliases={**SHIPPED_ALIASES, **{name: reader.text(aliases, name) for name in aliases}},
+        aliases={**SHIPPED_ALIASES, **{name: reader.string(aliases, name) for name in aliases}},
         limits=Limits(**table_values("limits")),
         network=Network(**table_values("network")),
         tools=ToolSettings(**table_values("tools")),
@@ -422,7 +422,7 @@ class _Reader:
             raise self.invalid(setting.name, table[setting.name], setting.kind.expected)
         return value
 
-    def text(self, table: TomlTable, name: str) -> str:
+    def string(self, table: TomlTable, name: str) -> str:
         value = table[name]
         if not isinstance(value, str):
             raise self.invalid(name, value, "a string")

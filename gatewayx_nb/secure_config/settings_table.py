@@ -1,4 +1,4 @@
-"""The table of settings: for each one, its valid values, its default and what it sets.
+"""Defines the settings: their valid values, defaults and help texts.
 
 The settings files are read with this table, and the command `settings` and the reference show it.
 """
@@ -28,7 +28,7 @@ _MAX_TABLE_ROWS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueType:
     """The valid values of a setting.
 
     Attributes:
@@ -54,7 +54,7 @@ class Setting:
 
     table: str
     name: str
-    kind: Kind
+    kind: ValueType
     default: Any
     help: str
 
@@ -64,7 +64,7 @@ class Setting:
         return f"{self.table}.{self.name}".lstrip(".")
 
 
-def _number(maximum: float = math.inf) -> Kind:
+def _number(maximum: float = math.inf) -> ValueType:
     def read(value: Any) -> float | None:  # noqa: ANN401 - a value from TOML
         # A bool is an int in Python, and `inf` is a valid float in TOML.
         is_number = type(value) in (int, float)
@@ -72,20 +72,20 @@ def _number(maximum: float = math.inf) -> Kind:
         return float(value) if is_valid else None
 
     maximum_text = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
-    return Kind(f"a number > 0{maximum_text}", read)
+    return ValueType(f"a number > 0{maximum_text}", read)
 
 
-def _integer(minimum: int, maximum: int) -> Kind:
+def _integer(minimum: int, maximum: int) -> ValueType:
     def read(value: Any) -> int | None:  # noqa: ANN401
         return value if type(value) is int and minimum <= value <= maximum else None
 
-    return Kind(f"an integer from {minimum} to {maximum:,}", read)
+    return ValueType(f"an integer from {minimum} to {maximum:,}", read)
 
 
-def _choice(*choices: str) -> Kind:
+def _choice(*choices: str) -> ValueType:
     *other_choices, last_choice = (f'"{choice}"' for choice in choices)
     expected_text = f"{', '.join(other_choices)} or {last_choice}"
-    return Kind(expected_text, lambda value: value if value in choices else None)
+    return ValueType(expected_text, lambda value: value if value in choices else None)
 
 
 def _read_dollars(value: Any) -> Decimal | None:  # noqa: ANN401
@@ -122,15 +122,15 @@ def _read_url(value: Any) -> str | None:  # noqa: ANN401
     return value if isinstance(value, str) and not url_problem(value) else None
 
 
-_STRING = Kind("a string", lambda value: value if isinstance(value, str) else None)
-_BOOL = Kind("a boolean", lambda value: value if isinstance(value, bool) else None)
-_DOLLARS = Kind("an amount of US dollars >= 0", _read_dollars)
-_STRINGS = Kind("a list of strings", _read_strings)
-_VARIABLES = Kind("a list of names of environment variables", _read_variables)
-_TOOLS = Kind("a list of at least one string", lambda value: _read_strings(value) or None)
-_PATH = Kind("a path", _read_path)
-_COMMAND = Kind("a command, as a string or a list of strings", _read_command)
-_URL = Kind("an http or https URL without a user name or a query", _read_url)
+_STRING = ValueType("a string", lambda value: value if isinstance(value, str) else None)
+_BOOL = ValueType("a boolean", lambda value: value if isinstance(value, bool) else None)
+_DOLLARS = ValueType("an amount of US dollars >= 0", _read_dollars)
+_STRINGS = ValueType("a list of strings", _read_strings)
+_VARIABLES = ValueType("a list of names of environment variables", _read_variables)
+_TOOLS = ValueType("a list of at least one string", lambda value: _read_strings(value) or None)
+_PATH = ValueType("a path", _read_path)
+_COMMAND = ValueType("a command, as a string or a list of strings", _read_command)
+_URL = ValueType("an http or https URL without a user name or a query", _read_url)
 
 SETTINGS = (
     Setting("", "default_model", _STRING, None, "The model to call if none is named."),
@@ -210,7 +210,7 @@ ENGINE_SETTINGS = (
         "Tokens that the provider allows in a minute.",
     ),
 )
-"""The settings of each engine. An engine may take others, which are passed to it as arguments."""
+"""The settings of each engine; an engine may take other settings, which it gets as arguments."""
 
 MCP_SETTINGS = (
     Setting("mcp.NAME", "command", _COMMAND, (), "The command that starts the MCP server."),

@@ -1,4 +1,4 @@
-"""Stores, in the user folder, which projects may use the user's keys and rights, and how."""
+"""Stores, in the user folder, the permissions that the user has given to each project."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-_SHOWN_LENGTH = 40
+_SHOWN_VALUE_CHARS = 40
 """Number of characters to show from the beginning and from the end of a long value."""
 
 _URL = re.compile(r"(?=(?<![\w+.-])([A-Za-z][\w+.-]{0,30}://\S{1,300}))")
@@ -110,7 +110,9 @@ def option_target(name: str, value: object) -> str:
     # digest must be long enough to resist collisions.
     digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
     value_text = (
-        f"{text[:_SHOWN_LENGTH]}…{text[-_SHOWN_LENGTH:]}" if len(text) > 2 * _SHOWN_LENGTH else text
+        f"{text[:_SHOWN_VALUE_CHARS]}…{text[-_SHOWN_VALUE_CHARS:]}"
+        if len(text) > 2 * _SHOWN_VALUE_CHARS
+        else text
     )
     hosts_note = f"hosts: {', '.join(hosts)}; " if hosts else ""
     return plain(f"{name} = {value_text} ({hosts_note}digest: {digest})")
@@ -155,10 +157,8 @@ class TrustStore(NotPicklable):
         """Return whether the user has given a permission."""
         if permission.target in self._targets.get(str(project), {}).get(permission.subject, ()):
             return True
-        allowed_projects = self._env.get("GATEWAYX_TRUST", "")
-        return bool(allowed_projects) and permission.id in map(
-            str.strip, allowed_projects.split(",")
-        )
+        allowed_ids = self._env.get("GATEWAYX_TRUST", "")
+        return bool(allowed_ids) and permission.id in map(str.strip, allowed_ids.split(","))
 
     def permissions(self, project: Path) -> list[Permission]:
         """Return the permissions that the file gives to a project."""
