@@ -1,4 +1,4 @@
-"""The weights that can be pulled, and their location on this machine."""
+"""Lists the weights that can be pulled, and locates them on this machine."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def catalogue() -> Mapping[str, Weights]:
 
 
 def find_weights(name: str) -> Weights:
-    """Return the row with this name.
+    """Return the weights with the given name.
 
     Raises:
         ModelNotFoundError: If no weights have this name.

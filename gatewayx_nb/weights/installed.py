@@ -74,9 +74,9 @@ def callable_models(engine: str, default: str, own_file: Path | None) -> list[Mo
 
 
 def _from_catalogue() -> Iterator[LocalModel]:
-    for row in catalogue().values():
-        if row.is_pulled:
-            yield LocalModel(row.name, row.path, row.size, row.name)
+    for weights in catalogue().values():
+        if weights.is_pulled:
+            yield LocalModel(weights.name, weights.path, weights.size, source=weights.name)
 
 
 def _from_hub() -> Iterator[LocalModel]:
@@ -162,8 +162,8 @@ def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> P
     """
     if model := hub_model(name):
         return model.path
-    row = find_weights(name)
-    return configured_path(env) or (row.path if row.is_pulled else None)
+    weights = find_weights(name)
+    return configured_path(env) or (weights.path if weights.is_pulled else None)
 
 
 def remove(name: str) -> Path:
@@ -207,9 +207,9 @@ def remove(name: str) -> Path:
 
 def _pulled_path(name: str) -> Path | None:
     """Return the file or folder of a pulled model, even if it is incomplete."""
-    row = catalogue().get(name)
-    if row is not None:
-        return row.path if row.path.is_file() else None
+    weights = catalogue().get(name)
+    if weights is not None:
+        return weights.path if weights.path.is_file() else None
     folder = hub_folder(name)
     return folder if _MODEL_NAME.fullmatch(name) and folder.is_dir() else None
 

@@ -1,4 +1,4 @@
-"""Folder locks, and temporary staging folders inside a locked folder."""
+"""Locks folders, and creates temporary staging folders inside a locked folder."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     with locked(folder, on_wait):
         for stale_folder in folder.glob(f"{_FOLDER_PREFIX}*"):
             shutil.rmtree(stale_folder, ignore_errors=True)
-        stage = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=folder))
+        staging_folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=folder))
         try:
-            yield stage
+            yield staging_folder
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            shutil.rmtree(staging_folder, ignore_errors=True)
 
 
 def locked(folder: Path, on_wait: Callable[[], None]) -> AbstractContextManager[object]:
