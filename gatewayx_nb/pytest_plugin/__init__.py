@@ -1,4 +1,4 @@
-"""pytest plugin for users' tests: cassettes for tests, and rules and reports for nbval.
+"""pytest plugin for users' tests: replays tests from cassettes, and supports nbval.
 
 pytest loads this at startup in every project, so it imports only its own small modules. The first
 test with a cassette imports the engine pool.

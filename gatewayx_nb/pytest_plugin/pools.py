@@ -1,4 +1,4 @@
-"""The default pool for a test with a cassette, and hints that mention pytest's options.
+"""Opens the default pool for a test with a cassette, and words hints for pytest.
 
 This module imports the engine pool, so it is loaded by the first test that needs it.
 """
@@ -110,14 +110,16 @@ def _reword(error: BaseException, wording: Wording) -> None:
     pending: list[BaseException | None] = [error]
     visited: set[int] = set()  # `raise error from error` makes a cycle
     while pending:
-        link = pending.pop()
-        if link is None or id(link) in visited:
+        chained_error = pending.pop()
+        if chained_error is None or id(chained_error) in visited:
             continue
-        visited.add(id(link))
-        if isinstance(link, GatewayError) and link.hint is not None:
-            link.hint = hints.as_hint(hints.format_hint(link.hint, wording))
-        members = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
-        pending += [link.__cause__, link.__context__, *members]
+        visited.add(id(chained_error))
+        if isinstance(chained_error, GatewayError) and chained_error.hint is not None:
+            chained_error.hint = hints.as_hint(hints.format_hint(chained_error.hint, wording))
+        grouped_errors = (
+            chained_error.exceptions if isinstance(chained_error, BaseExceptionGroup) else ()
+        )
+        pending += [chained_error.__cause__, chained_error.__context__, *grouped_errors]
 
 
 def pytest_wording(node_id: str, cassette: Path, folder: Path) -> Wording:

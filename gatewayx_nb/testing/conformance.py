@@ -25,8 +25,8 @@ from gatewayx_nb.testing.contract import ANSWER_RULES, FINAL_RULES, STATIC_RULES
 from gatewayx_nb.testing.dialects import dialect_of
 from gatewayx_nb.testing.server import Server
 from gatewayx_nb.testing.subject import EngineUnderTest
-from gatewayx_nb.testing.tool_rules import TOOLS
-from gatewayx_nb.testing.wire import FAULTS, STREAMS
+from gatewayx_nb.testing.tool_rules import TOOL_RULES
+from gatewayx_nb.testing.wire import FAULT_RULES, STREAM_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ class BrokenRule:
     Attributes:
         rule: The rule, in a sentence.
         observed: The observed behaviour.
-        hint: How to fix it.
+        hint: How to fix the engine.
     """
 
     rule: str
@@ -159,10 +159,10 @@ def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tup
         ], "" if ask else _NO_CALLS
     subject.server = server
     if subject.dialect is None:
-        return [*STATIC_RULES, *FAULTS, *FINAL_RULES], _NO_DIALECT
+        return [*STATIC_RULES, *FAULT_RULES, *FINAL_RULES], _NO_DIALECT
     has_tools = "tools" in (subject.type.features or ()) and subject.dialect.call
-    tools = TOOLS if has_tools else ()
-    return [*STATIC_RULES, *ANSWER_RULES, *STREAMS, *tools, *FAULTS, *FINAL_RULES], ""
+    tools = TOOL_RULES if has_tools else ()
+    return [*STATIC_RULES, *ANSWER_RULES, *STREAM_RULES, *tools, *FAULT_RULES, *FINAL_RULES], ""
 
 
 def _broken_rules(
@@ -199,10 +199,11 @@ def _creation_error(subject: EngineUnderTest, error: Exception) -> BrokenRule:
 def _identity(engine: str | PathLike[str] | type[LLMEngine] | LLMEngine) -> dict[str, Any]:
     """Return an engine's class and name, and its file or instance."""
     if isinstance(engine, LLMEngine):
-        kind = type(engine)
+        engine_class = type(engine)
         # An HTTP engine is recreated with the server's URL as its base URL.
-        instance = None if issubclass(kind, HTTPEngine) else engine
-        return {"engine": kind, "name": engine.name or _name(kind), "instance": instance}
+        instance = None if issubclass(engine_class, HTTPEngine) else engine
+        name = engine.name or _name(engine_class)
+        return {"engine": engine_class, "name": name, "instance": instance}
     if isinstance(engine, type):
         return {"engine": engine, "name": engine.name or _name(engine)}
     path = Path(engine).absolute()

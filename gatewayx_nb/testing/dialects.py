@@ -1,7 +1,7 @@
-"""A sample reply in each of the five formats, whole and streamed, for the fault server.
+"""Sample replies in each of the five dialects, whole and streamed, for the fault server.
 
 All replies contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. Each
-format also has a reply with only a tool call. The replies have the fields that the vendors' own
+dialect also has a reply with only a tool call. The replies have the fields that the vendors' own
 SDKs read; the engines' modules link to the documentation.
 """
 
@@ -35,7 +35,7 @@ _ARGUMENT_PIECES = ('{"city": "Ro', 'me"}')
 
 @dataclass(frozen=True, slots=True)
 class DialectSample:
-    """A sample reply in one dialect.
+    """Sample replies in one dialect.
 
     Attributes:
         name: The dialect's name.
@@ -116,8 +116,13 @@ _OPENAI_LISTING = {
 
 
 def _chat(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    kind = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "exact-1"}
-    return kind | {"choices": [], "usage": None} | fields
+    fixed_fields = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "exact-1",
+    }
+    return fixed_fields | {"choices": [], "usage": None} | fields
 
 
 def _chat_delta(finish: str | None = None, **delta: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -199,8 +204,8 @@ def _response(status: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - J
     return fixed_fields | empty_fields | tools | {"status": status} | fields
 
 
-def _response_event(kind: str, number: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
-    return {"type": f"response.{kind}", "sequence_number": number, **fields}
+def _response_event(event_type: str, number: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"type": f"response.{event_type}", "sequence_number": number, **fields}
 
 
 def _response_delta(text: str) -> dict[str, Any]:
@@ -359,12 +364,12 @@ GEMINI = DialectSample(
 )
 
 
-def _cohere(kind: str, **content: str) -> dict[str, Any]:
-    return {"type": kind, "index": 0, "delta": {"message": {"content": content}}}
+def _cohere(event_type: str, **content: str) -> dict[str, Any]:
+    return {"type": event_type, "index": 0, "delta": {"message": {"content": content}}}
 
 
-def _cohere_call(kind: str, call: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": kind, "index": 0, "delta": {"message": {"tool_calls": call}}}
+def _cohere_call(event_type: str, call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": event_type, "index": 0, "delta": {"message": {"tool_calls": call}}}
 
 
 # Billed units differ from tokens; the usage is the number of tokens.
@@ -417,4 +422,4 @@ COHERE = DialectSample(
 )
 
 DIALECTS = (CHAT, RESPONSES, ANTHROPIC, GEMINI, COHERE)
-"""All formats."""
+"""The samples of all dialects."""

@@ -34,8 +34,8 @@ class ScriptedEngine(LLMEngine):
     0
 
     Args:
-        *scripts: The scripts of the calls, in order; the last one is repeated. Without any, a call
-            raises a `UsageError`.
+        *scripts: The scripts of the calls, in order; the last script is repeated. Without a script,
+            a call raises a `UsageError`.
 
     Attributes:
         scripts: The remaining scripts.

@@ -123,7 +123,7 @@ class Server:
         # Tests provoke broken connections, and the client reports their errors.
         try:
             with contextlib.suppress(_EndedError, OSError, asyncio.CancelledError):
-                while request := await _request(reader):
+                while request := await _read_request(reader):
                     self._record(request)
                     exchange = _Exchange(self, request, reader, writer)
                     await exchange.play(self._script(request))
@@ -150,13 +150,13 @@ class Server:
         return script(request) if callable(script) else script
 
 
-async def _request(reader: asyncio.StreamReader) -> ReceivedRequest | None:
+async def _read_request(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
-    first, *lines = head.decode("latin-1").strip().split("\r\n")
-    method, target, _version = first.split(" ")
+    request_line, *lines = head.decode("latin-1").strip().split("\r\n")
+    method, target, _version = request_line.split(" ")
     pairs = (line.split(":", 1) for line in lines)
     headers = {name.lower(): value.strip() for name, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", 0)))

@@ -1,4 +1,4 @@
-"""An engine under test, its replies, and the structure of a rule."""
+"""Creates and calls an engine under test, and defines the structure of a rule."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class CallResult:
 
 
 class EngineUnderTest:
-    """An engine under test.
+    """An engine under test, with the server and the script that replace its provider.
 
     Args:
         engine: The engine's class.

@@ -13,7 +13,7 @@ from gatewayx_nb.testing.subject import PROMPT, Rule, rule
 if TYPE_CHECKING:
     from gatewayx_nb.testing.subject import CallResult, EngineUnderTest
 
-TOOLS: list[Rule] = []
+TOOL_RULES: list[Rule] = []
 """Rules for an engine with ``"tools"`` in ``features`` and a known dialect."""
 
 _PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -36,7 +36,7 @@ async def _sent_body(subject: EngineUnderTest, messages: tuple[Message, ...]) ->
     return json.dumps(json.loads(subject.server.requests[-1].body))
 
 
-@rule(TOOLS, "a request declares its tools", "Add `request.tools` to the payload.")
+@rule(TOOL_RULES, "a request declares its tools", "Add `request.tools` to the payload.")
 async def _declared(subject: EngineUnderTest) -> str | None:
     body = await _sent_body(subject, _TURNS[:1])
     expected_texts = (TOOL, _DEFINITION.description, json.dumps(_PARAMETERS))
@@ -45,7 +45,7 @@ async def _declared(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    TOOLS,
+    TOOL_RULES,
     "a tool call is the same whether or not it is streamed",
     "Yield `Chunk(tool_calls=…)` once the arguments are complete.",
 )
@@ -76,7 +76,7 @@ def _difference(outcome: CallResult) -> str | None:
 
 
 @rule(
-    TOOLS,
+    TOOL_RULES,
     "the result of a tool is sent after its call",
     "Convert `message.tool_calls` and `message.tool_results`.",
 )

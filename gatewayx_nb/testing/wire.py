@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.steps import Step
     from gatewayx_nb.testing.subject import CallResult, EngineUnderTest
 
-FAULTS: list[Rule] = []
+FAULT_RULES: list[Rule] = []
 """Rules for all HTTP engines."""
 
-STREAMS: list[Rule] = []
+STREAM_RULES: list[Rule] = []
 """Rules for an engine with a known dialect."""
 
 _WRITE_SIZES = (1, 2, 3, 7, 64)
@@ -86,32 +86,34 @@ def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
     return None if tokens == (INPUT_TOKENS, OUTPUT_TOKENS) else f"its usage is {tokens}"
 
 
-def _problem_unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | None:
+def _problem_unless_raised(outcome: CallResult, *error_types: type[GatewayError]) -> str | None:
     """Return the outcome of a call, or ``None`` if the call failed with one of these errors."""
-    return None if isinstance(outcome.error, kinds) else f"it {outcome}"
+    return None if isinstance(outcome.error, error_types) else f"it {outcome}"
 
 
 @rule(
-    FAULTS,
+    FAULT_RULES,
     "401, 403, 404, 429 and 500 raise the error class for that status",
     "Create them with `errors.from_response(…)`.",
 )
 async def _statuses(subject: EngineUnderTest) -> str | None:
-    for status, kinds in _STATUSES.items():
+    for status, error_types in _STATUSES.items():
         outcome = await subject.ask([Send(reply(b'{"error": {"message": "no"}}', status))])
-        if problem := _problem_unless_raised(outcome, *kinds):
+        if problem := _problem_unless_raised(outcome, *error_types):
             return f"for {status} {problem}"
     return None
 
 
-@rule(FAULTS, "a rate limit error has `retry_after`", "Pass `Retry-After` on as `retry_after`.")
+@rule(
+    FAULT_RULES, "a rate limit error has `retry_after`", "Pass `Retry-After` on as `retry_after`."
+)
 async def _retry_after(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask([Send(reply(b"{}", 429, retry_after=f"{_RETRY_DELAY:g}"))])
     delay = getattr(outcome.error, "retry_after", None)
     return None if delay == _RETRY_DELAY else f"it is {delay!r}"
 
 
-@rule(FAULTS, "no error contains the key", "Use `redact(text, [self.api_key])`.")
+@rule(FAULT_RULES, "no error contains the key", "Use `redact(text, [self.api_key])`.")
 async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     body = f'{{"error": {{"message": "bad key {subject.key}"}}}}'.encode()
     for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
@@ -124,12 +126,12 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     return None
 
 
-@rule(FAULTS, "an HTML page raises an error", "Parse bodies with `json_body.parse`.")
+@rule(FAULT_RULES, "an HTML page raises an error", "Parse bodies with `json_body.parse`.")
 async def _page(subject: EngineUnderTest) -> str | None:
     return _problem_unless_raised(await subject.ask([Send(html())]), GatewayError)
 
 
-@rule(FAULTS, "a redirect is not followed", _USE_CLIENT)
+@rule(FAULT_RULES, "a redirect is not followed", _USE_CLIENT)
 async def _redirected(subject: EngineUnderTest) -> str | None:
     server = _server(subject)
     count_before = len(server.requests)
@@ -139,12 +141,12 @@ async def _redirected(subject: EngineUnderTest) -> str | None:
     return _problem_unless_raised(outcome, GatewayError)
 
 
-@rule(FAULTS, "a compressed reply raises an error", _USE_CLIENT)
+@rule(FAULT_RULES, "a compressed reply raises an error", _USE_CLIENT)
 async def _compressed(subject: EngineUnderTest) -> str | None:
     return _problem_unless_raised(await subject.ask([Send(gzipped())]), GatewayError)
 
 
-@rule(FAULTS, "a broken connection raises a GatewayError", _USE_CLIENT)
+@rule(FAULT_RULES, "a broken connection raises a GatewayError", _USE_CLIENT)
 async def _disconnected(subject: EngineUnderTest) -> str | None:
     for step in (CloseConnection(), Reset()):
         if problem := _problem_unless_raised(await subject.ask([step]), GatewayError):
@@ -152,14 +154,14 @@ async def _disconnected(subject: EngineUnderTest) -> str | None:
     return None
 
 
-@rule(FAULTS, "no URL contains the key", "Set `key_header` and `key_prefix`.")
+@rule(FAULT_RULES, "no URL contains the key", "Set `key_header` and `key_prefix`.")
 async def _urls(subject: EngineUnderTest) -> str | None:
     targets = [item.target for item in _server(subject).requests if subject.key in item.target]
     return "a path contains it" if targets else None
 
 
 @rule(
-    STREAMS,
+    STREAM_RULES,
     "a reply has the same content whether or not it is streamed",
     "Parse both with one parser: text, finish reason and usage.",
 )
@@ -172,7 +174,7 @@ async def _same_content(subject: EngineUnderTest) -> str | None:
     return f"the stream: {problem}" if (problem := _difference(streamed_reply)) else None
 
 
-@rule(STREAMS, "a truncated stream raises an error", "Set `finished` at the end marker.")
+@rule(STREAM_RULES, "a truncated stream raises an error", "Set `finished` at the end marker.")
 async def _truncated(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
@@ -183,7 +185,7 @@ async def _truncated(subject: EngineUnderTest) -> str | None:
     return None
 
 
-@rule(STREAMS, "a stream may be split at any byte", _USE_DECODER)
+@rule(STREAM_RULES, "a stream may be split at any byte", _USE_DECODER)
 async def _splits(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     unsplit_result = await subject.ask(dialect.stream(*dialect.events))
@@ -195,7 +197,7 @@ async def _splits(subject: EngineUnderTest) -> str | None:
     return None
 
 
-@rule(STREAMS, "lines end in LF, CRLF or CR, and data may span lines", _USE_DECODER)
+@rule(STREAM_RULES, "lines end in LF, CRLF or CR, and data may span lines", _USE_DECODER)
 async def _line_ends(subject: EngineUnderTest) -> str | None:
     for line_end in (b"\n", b"\r\n", b"\r"):
         # Data on two lines, to detect line endings that are counted twice.
@@ -215,25 +217,25 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
             yield Wait(_WRITE_INTERVAL)
 
 
-@rule(STREAMS, "a byte order mark is skipped", _USE_DECODER)
+@rule(STREAM_RULES, "a byte order mark is skipped", _USE_DECODER)
 async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
     # Put the mark before the first event with text, because the loss of an empty event is not
     # noticed.
     events = _dialect(subject).events
-    first = next(index for index, data in enumerate(events) if b"Hel" in data)
-    data_lines = events[first][events[first].index(b"data:") :]
-    marked_events = (b"\xef\xbb\xbf" + data_lines, *events[first + 1 :])
+    text_index = next(index for index, data in enumerate(events) if b"Hel" in data)
+    data_lines = events[text_index][events[text_index].index(b"data:") :]
+    marked_events = (b"\xef\xbb\xbf" + data_lines, *events[text_index + 1 :])
     outcome = await subject.ask(_dialect(subject).stream(*marked_events))
     return None if outcome.error is None and outcome.text == TEXT else f"it {outcome}"
 
 
-@rule(STREAMS, "comments are skipped", _USE_DECODER)
+@rule(STREAM_RULES, "comments are skipped", _USE_DECODER)
 async def _comments(subject: EngineUnderTest) -> str | None:
     return await _check_insertions(subject, b": ping\n\n", b":\n\n")
 
 
 @rule(
-    STREAMS,
+    STREAM_RULES,
     "empty and unknown events are skipped",
     "Let the parser yield nothing for events it does not know.",
 )
@@ -252,7 +254,9 @@ async def _check_insertions(subject: EngineUnderTest, *insertions: bytes) -> str
     return None
 
 
-@rule(STREAMS, "invalid UTF-8 does not raise a raw exception", 'Decode with `errors="replace"`.')
+@rule(
+    STREAM_RULES, "invalid UTF-8 does not raise a raw exception", 'Decode with `errors="replace"`.'
+)
 async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     events = [piece.replace(b"Hel", b"Hel\xff") for piece in dialect.events]
@@ -261,7 +265,7 @@ async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
     return f"it {outcome}" if outcome.is_raw else None
 
 
-@rule(STREAMS, "an endless line raises an error", _USE_DECODER)
+@rule(STREAM_RULES, "an endless line raises an error", _USE_DECODER)
 async def _endless_line(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     line = b"data: " + b"x" * (MAX_RESPONSE_BYTES + 1) + b"\n\n"
@@ -270,7 +274,7 @@ async def _endless_line(subject: EngineUnderTest) -> str | None:
     )
 
 
-@rule(STREAMS, "an error in a reply with status 200 is raised", "Raise `errors.from_body(…)`.")
+@rule(STREAM_RULES, "an error in a reply with status 200 is raised", "Raise `errors.from_body(…)`.")
 async def _errors_in_replies(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     data = event(dialect.fault.decode(), name="error")
@@ -286,7 +290,7 @@ async def _errors_in_replies(subject: EngineUnderTest) -> str | None:
     return None
 
 
-@rule(STREAMS, "the models are listed", "Override `model_names` and `models_path`.")
+@rule(STREAM_RULES, "the models are listed", "Override `model_names` and `models_path`.")
 async def _listed(subject: EngineUnderTest) -> str | None:
     subject.script = _dialect(subject).answer
     names = [info.model for info in await subject.engine.models()]

@@ -23,8 +23,8 @@ from gatewayx_nb.testing import (
     server,
 )
 from gatewayx_nb.testing.contract import ANSWER_RULES, FINAL_RULES, STATIC_RULES
-from gatewayx_nb.testing.tool_rules import TOOLS
-from gatewayx_nb.testing.wire import FAULTS, STREAMS
+from gatewayx_nb.testing.tool_rules import TOOL_RULES
+from gatewayx_nb.testing.wire import FAULT_RULES, STREAM_RULES
 from tests.test_dynamic_models import YOUR_MODEL
 from tests.testing.broken import CASES, GENERATE, IDS, PLAIN_ENGINE, PRELUDE, STREAM_HEADER
 
@@ -78,7 +78,7 @@ def test_a_broken_rule_is_reported(conformance_error_of, case):
 
 def test_every_rule_is_broken_by_some_engine():
     """The table of broken engines covers every rule."""
-    calls = (*ANSWER_RULES, *FAULTS, *STREAMS, *TOOLS)
+    calls = (*ANSWER_RULES, *FAULT_RULES, *STREAM_RULES, *TOOL_RULES)
     rules = {rule.text for rule in (*STATIC_RULES, *calls, *FINAL_RULES)}
 
     assert rules <= {case.rule for case in CASES}
