@@ -82,8 +82,8 @@ class CloneChecks:
             if by_user and self._may_be_outside_project(source.name):
                 return True
             return self._is_cloned(project.keys) or self._is_cloned(project.settings)
-        is_users_engine = key_trust.find_key(source, self._config, "user").state == "set"
-        return (by_user and is_users_engine) or self._is_cloned(project.keys)
+        has_user_key = key_trust.find_key(source, self._config, "user").state == "set"
+        return (by_user and has_user_key) or self._is_cloned(project.keys)
 
     def _is_cloned(self, path: Path) -> bool:
         if path not in self._may_be_tracked:

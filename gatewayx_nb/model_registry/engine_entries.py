@@ -1,4 +1,4 @@
-"""Engines defined by entries in ``config/engines.toml``: OpenAI-compatible endpoints."""
+"""Reads ``config/engines.toml``, whose entries define engines for OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FIELDS_NOT_IN_FILE = ("name", "path", "origin", "refusal_reason", "warning", "s
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """One entry; `config/engines.toml` documents its fields.
+    """An entry of ``engines.toml``; the shipped ``config/engines.toml`` documents its fields.
 
     Attributes:
         path: The file; ``None`` if only a variable defines the entry.

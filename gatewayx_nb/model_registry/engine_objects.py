@@ -1,4 +1,4 @@
-"""Engines that the caller has created and passed to a pool."""
+"""Names and describes engines that the caller has created and passed to a pool."""
 
 from __future__ import annotations
 

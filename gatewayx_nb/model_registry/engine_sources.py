@@ -1,4 +1,4 @@
-"""All engines, from files, entry points and entries of ``engines.toml``, in order of precedence."""
+"""Collects engines from files, entry points and ``engines.toml``, in order of precedence."""
 
 from __future__ import annotations
 

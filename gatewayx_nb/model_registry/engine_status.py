@@ -94,8 +94,8 @@ class EngineStatus:
     @property
     def to_do(self) -> str:
         """The error, the step that fixes it, the warning, and the error of the last call."""
-        last = f"Last call: {self.last_error}" if self.last_error else ""
-        parts = filter(None, (self.error, self.hint, self.warning, last))
+        last_call = f"Last call: {self.last_error}" if self.last_error else ""
+        parts = filter(None, (self.error, self.hint, self.warning, last_call))
         return "; ".join(parts).replace(".; ", ". ")
 
 

@@ -122,8 +122,8 @@ class EngineFolder:
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         if not self.path.is_absolute():  # it could be in a project that is the current folder
-            is_new, self.problem = not self.problem, _relative_path_problem(self.path)
-            return is_new
+            is_new_problem, self.problem = not self.problem, _relative_path_problem(self.path)
+            return is_new_problem
         stamp = FileStamp(self.path)
         self.problem, files = "", []
         try:

@@ -57,9 +57,9 @@ class IsolatedPackage:
         _Finder.folders[self.name] = self
         sys.modules[self.name] = module
 
-    def find(self, relative: str) -> Path | None:
+    def find(self, relative_name: str) -> Path | None:
         """Return the source file of a module in the package, or the folder of a subpackage."""
-        base = self._folder.joinpath(*relative.split("."))
+        base = self._folder.joinpath(*relative_name.split("."))
         for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
             if path.is_file():
                 return path
@@ -93,14 +93,14 @@ class _Finder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         if not fullname.startswith(_PACKAGE_PREFIX):
             return None
-        root, _, relative = fullname.removeprefix("gatewayx_nb.").partition(".")
+        root, _, relative_name = fullname.removeprefix("gatewayx_nb.").partition(".")
         package = self.folders.get(f"gatewayx_nb.{root}")
-        if not relative:
+        if not relative_name:
             return None
-        source = package.find(relative) if package else None
+        source = package.find(relative_name) if package else None
         if package is None or source is None:
             # After None, Python's own finder would import a compiled file.
-            missing_file = f"{relative.replace('.', '/')}.py"
+            missing_file = f"{relative_name.replace('.', '/')}.py"
             raise ModuleNotFoundError(f"the engine's folder has no {missing_file}", name=fullname)
         if source.is_dir():
             spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)

@@ -267,6 +267,7 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
 def by_subject(permissions: Iterable[Permission]) -> dict[str, list[Permission]]:
     """Return permissions, without duplicates, by the engine or setting that needs them."""
     permissions_by_subject: dict[str, list[Permission]] = {}
-    for permission in {each.id: each for each in permissions}.values():
+    unique_permissions = {permission.id: permission for permission in permissions}
+    for permission in unique_permissions.values():
         permissions_by_subject.setdefault(permission.subject, []).append(permission)
     return permissions_by_subject

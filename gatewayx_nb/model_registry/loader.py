@@ -62,7 +62,7 @@ class LoadedEngine:
         self.unsupported_options = frozenset(map(_plain_text, engine.unsupported_options))
         self._package = package
         self._stamps = stamps
-        self._holders = 0
+        self._instance_count = 0
         self._is_retired = False
 
     def is_current(self) -> bool:
@@ -72,11 +72,11 @@ class LoadedEngine:
 
     def hold(self) -> None:
         """Count an additional instance."""
-        self._holders += 1
+        self._instance_count += 1
 
     def release(self) -> None:
         """Count one fewer instance."""
-        self._holders -= 1
+        self._instance_count -= 1
         self._forget_if_unused()
 
     def retire(self) -> None:
@@ -85,7 +85,7 @@ class LoadedEngine:
         self._forget_if_unused()
 
     def _forget_if_unused(self) -> None:
-        if self._is_retired and self._holders <= 0 and self._package:
+        if self._is_retired and self._instance_count <= 0 and self._package:
             unload(self._package)
 
 
@@ -157,11 +157,11 @@ def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
 def _load_failure(
     failure: _UnusableError,
     name: str,
-    at_place: str,
+    place: str,
     hint: Hint | str,
     stamps: Iterable[FileStamp] = (),
 ) -> LoadFailure:
-    message = f"engine {name!r} cannot be loaded{at_place}: {failure}."
+    message = f"engine {name!r} cannot be loaded{place}: {failure}."
     error = EngineLoadError(message, hint=hint, engine=name)
     error.__cause__ = failure.__cause__
     return LoadFailure(error, tuple(stamps), failure.timed_out)
@@ -227,8 +227,10 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
         abstract_names = ", ".join(
             engine.__name__ for engine in defined_engines if not usable_engines
         )
-        only = f" but {abstract_names}, which is abstract" if abstract_names else ""
-        raise _UnusableError(f"it must define one subclass of LLMEngine, got {class_names}{only}")
+        abstract_note = f" but {abstract_names}, which is abstract" if abstract_names else ""
+        raise _UnusableError(
+            f"it must define one subclass of LLMEngine, got {class_names}{abstract_note}"
+        )
     return _checked_class(usable_engines[0])
 
 

@@ -1,4 +1,4 @@
-"""Engines from installed packages, through the entry point group ``gatewayx.engines``.
+"""Finds engines in installed packages, by the entry point group ``gatewayx.engines``.
 
 The name of an entry point is the engine's name; its value is a class, such as
 ``"my_package.engines:MyEngine"``, or a module that defines one class. The module is imported when
@@ -89,7 +89,7 @@ class EntryPoints:
         self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
-        """Search again if installed packages may have changed; return whether the engines have."""
+        """Search again if packages may have changed; return whether the engines have changed."""
         if self._path == sys.path and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         self._path = list(sys.path)  # a copy, because notebooks append to the list itself

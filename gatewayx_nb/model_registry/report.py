@@ -140,8 +140,8 @@ class Reporter:
         if source is None or source.name != LOCAL_ENGINE or source.origin != "shipped":
             return None
         pulled_names = [model.name for model in weights.pulled_models()]
-        is_alone = len(pulled_names) == 1 and pulled_names[0] != weights.DEFAULT_MODEL
-        return pulled_names[0] if is_alone and not self._own_weights() else None
+        is_only_model = len(pulled_names) == 1 and pulled_names[0] != weights.DEFAULT_MODEL
+        return pulled_names[0] if is_only_model and not self._own_weights() else None
 
     def _uncallable_status(self, source: EngineSource) -> EngineStatus:
         """Return the status of a refused or shadowed engine."""

@@ -1,4 +1,4 @@
-"""Errors for references that cannot be resolved, with suggestions."""
+"""Creates the errors for references that cannot be resolved, with suggestions."""
 
 from __future__ import annotations
 

@@ -44,12 +44,12 @@ def is_safe_file(path: Path) -> bool:
 
 
 def code_refusal_reason(path: Path, folder: Path) -> str | None:
-    """Return why a file must not be executed; ``None`` if it may."""
+    """Return why a file must not be executed; ``None`` if it may be executed."""
     return drop_reason_if_modes_unreliable(permission_problem(path, folder), path, folder)
 
 
 def folder_refusal_reason(folder: Path) -> str | None:
-    """Return why a folder's files must not be executed; ``None`` if they may."""
+    """Return why a folder's files must not be executed; ``None`` if they may be executed."""
     return drop_reason_if_modes_unreliable(ownership_problem(folder), folder, folder)
 
 
@@ -84,6 +84,6 @@ def _is_own_group(group: int) -> bool:
         name, group_entry = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
     except KeyError:
         return False
-    # Such a group is named after the user and has no other members:
+    # A private group is named after its user and has no other members:
     # https://wiki.debian.org/UserPrivateGroups
     return group_entry.gr_name == name and set(group_entry.gr_mem) <= {name}

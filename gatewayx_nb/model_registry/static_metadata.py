@@ -128,8 +128,8 @@ def _problem(text: bytes) -> str:
     """Return why a file cannot define an engine, judging by its source."""
     # The source is parsed only if the number of subclasses is unusual: a folder may have a thousand
     # files.
-    marks = _CLASS.findall(text)
-    if marks.count(b"(") == 1 and b"" not in marks:
+    class_markers = _CLASS.findall(text)
+    if class_markers.count(b"(") == 1 and b"" not in class_markers:
         return ""
     classes, problem = _classes(text)
     if classes is None:
