@@ -1,4 +1,4 @@
-"""The installed version, which is read on first use, because reading it takes 15 ms."""
+"""Reads the installed version on first use, because reading it takes 15 ms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def _installed() -> str:
+def _installed_version() -> str:
     from importlib import metadata
 
     return metadata.version("gatewayx-nb")
@@ -18,5 +18,5 @@ def _installed() -> str:
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        return _installed()
+        return _installed_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""One-line errors for arguments that a public function does not accept."""
+"""Creates one-line errors for arguments that a public function does not accept."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def with_one_line_errors(function: F, name: str = "") -> F:
     """Wrap a function so that invalid arguments raise a one-line error.
 
     Args:
-        function: The function.
+        function: The function to wrap.
         name: Public name of the wrapped function; by default, its own.
     """
 
@@ -92,7 +92,9 @@ def argument_problem(
         if unknown is not None:
             problem = f"got an unexpected keyword argument {unknown!r}."
             problem += _suggestion(unknown, parameters)
-        untyped_parameters = (each.replace(annotation=each.empty) for each in parameters.values())
+        untyped_parameters = (
+            parameter.replace(annotation=parameter.empty) for parameter in parameters.values()
+        )
         return UsageError(
             f"`{function.__name__}` does not accept these arguments: {problem}",
             hint=f"It takes ({shorten(', '.join(map(str, untyped_parameters)), 150)}).",

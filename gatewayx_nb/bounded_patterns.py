@@ -145,7 +145,7 @@ class _Search:
             inside = (start for start in starts if start < len(text))
             return frozenset(start + 1 for start in inside if _matches(kind, value, text[start]))
         if kind in _REPEAT_KINDS:
-            return self._repeat(value, starts)
+            return self._match_repetition(value, starts)
         if kind is sre.BRANCH:
             return frozenset().union(*(self.end_positions(branch, starts) for branch in value[1]))
         if kind is sre.SUBPATTERN:
@@ -157,7 +157,7 @@ class _Search:
             start for start in starts if self._matches_assertion(value, start) is is_positive
         )
 
-    def _repeat(self, value: Node, starts: frozenset[int]) -> frozenset[int]:
+    def _match_repetition(self, value: Node, starts: frozenset[int]) -> frozenset[int]:
         min_count, max_count, body = value
         for _ in range(min_count):
             previous_starts, starts = starts, self.end_positions(body, starts)

@@ -1,4 +1,4 @@
-"""Conversations, whose earlier turns are part of every request."""
+"""Keeps conversations, whose earlier turns are part of every request."""
 
 from __future__ import annotations
 

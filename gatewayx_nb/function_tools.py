@@ -235,7 +235,8 @@ def read_tools(tools: object) -> tuple[Tool | MCPServer, ...]:
     """Convert one or more functions to tools; MCP servers are returned unchanged.
 
     Raises:
-        UsageError: If a model cannot call one of them, or two of them have the same name.
+        UsageError: If a model cannot call one of the functions, or two tools or two servers have
+            the same name.
     """
     is_several = isinstance(tools, (list, tuple, set, frozenset))
     values = cast("Iterable[object]", tools) if is_several else (tools,)

@@ -1,4 +1,4 @@
-"""Images for a prompt: from a path, bytes, a URL, a matplotlib figure or a PIL image."""
+"""Loads images for a prompt from paths, bytes, URLs, matplotlib figures and PIL images."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def load(source: object) -> Image:
         if scheme == "data":
             source = _decode_data_url(source)
     if isinstance(source, (str, Path)):
-        return _checked_image(_read(Path(source)), str(source))
+        return _checked_image(_read_file(Path(source)), str(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _checked_image(bytes(source), "the image")
     buffer = io.BytesIO()
@@ -176,7 +176,7 @@ def load(source: object) -> Image:
         source.savefig(buffer, format="png")
         return _checked_image(buffer.getvalue(), "the figure")
     if isinstance(source, PILImage):
-        return _checked_image(_png(source), "the image")
+        return _checked_image(_to_png(source), "the image")
     raise UsageError(
         f"image must be {_SOURCES}, got {type(source).__name__}.",
         hint=Hint("set_option", option="images", value=["plot.png"]),
@@ -195,7 +195,7 @@ def _scheme(source: str) -> str:
     return scheme
 
 
-def _png(image: PILImage) -> bytes:
+def _to_png(image: PILImage) -> bytes:
     """Return a PIL image as PNG, upright and in a colour mode that every viewer supports.
 
     Raises:
@@ -270,7 +270,7 @@ def _decode_data_url(url: str) -> bytes:
         ) from None
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         path = path.expanduser()
         # Opening a pipe would wait for its other end.

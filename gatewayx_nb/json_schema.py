@@ -64,14 +64,14 @@ def resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa:
             break
         if not isinstance(schema.get("$ref"), str):
             return schema
-        schema = _find(schema["$ref"], root)
+        schema = _look_up(schema["$ref"], root)
     return {}
 
 
-def _find(pointer: str, root: Mapping[str, Any]) -> object:
+def _look_up(pointer: str, root: Mapping[str, Any]) -> object:
     node: object = root
-    for part in pointer.removeprefix("#").split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
+    for token in pointer.removeprefix("#").split("/")[1:]:
+        name = token.replace("~1", "/").replace("~0", "~")
         node = node.get(name) if isinstance(node, Mapping) else None
     return node if pointer.startswith("#") else None
 
@@ -181,9 +181,9 @@ def fit(
     with the schema's spelling.
 
     Args:
-        value: The value.
+        value: The value, as `json.loads` returns it.
         schema: The schema, or a subschema.
-        root: The schema to which references in it are relative.
+        root: The schema to which references in ``schema`` are relative.
         is_deep: Whether to also change the objects and lists within the value.
     """
     schema = resolve(schema, root)
@@ -286,7 +286,7 @@ def smallest(schema: object, root: Mapping[str, Any], depth: int = _MAX_SMALLEST
 
     Args:
         schema: The schema, or a subschema.
-        root: The schema to which references in it are relative.
+        root: The schema to which references in ``schema`` are relative.
         depth: Maximum nesting depth, because a recursive type grows exponentially with it.
     """
     if depth == 0:
@@ -309,7 +309,7 @@ def smallest(schema: object, root: Mapping[str, Any], depth: int = _MAX_SMALLEST
 def _smallest_of_type(
     type_name: str, schema: Mapping[str, Any], smallest_inner: Callable[[object], str]
 ) -> str:
-    """Return one of the shortest JSON texts for a type."""
+    """Return the JSON text of one of the shortest values of a type."""
     if type_name == "object":
         properties = schema.get("properties", {})
         names = [name for name in schema.get("required", ()) if name in properties]

@@ -285,7 +285,7 @@ def may_mask_in_answer(key: str) -> bool:
 
 def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
     """Yield the spans of the runs of escapes that contain a part of a key."""
-    # Counting takes a hundredth of the time of the search, which most texts do not need.
+    # Counting takes a hundredth of the time of the search, which most strings do not need.
     if not has_escapes(text):
         return
     batch: list[tuple[tuple[int, int], str]] = []

@@ -105,7 +105,7 @@ def mcp(
     Raises:
         UsageError: If an argument is invalid, or the command contains a key.
     """
-    words = _words(command)
+    words = _checked_words(command)
     if words and words[0].startswith(("https://", "http://")):
         raise UsageError(
             "the command of an MCP server is a URL.", hint="Pass it as `gx.mcp(url=…)`."
@@ -119,7 +119,7 @@ def mcp(
             f" with a letter, got {short_repr(name)}.",
             hint='For example, `name="time"`.',
         )
-    variables, tool_names = _variables(env, url), _strings("only", only)
+    variables, tool_names = _checked_variables(env, url), _checked_strings("only", only)
     if not tool_names and only != ():
         raise UsageError("only must name at least one tool.", hint="Omit `only` to use all tools.")
     if not (isinstance(command, str) and len(words) == 1 and _is_name(words[0])):
@@ -134,8 +134,8 @@ def mcp(
     return MCPServer(words[0], only=tool_names)
 
 
-def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
-    variables = _strings("env", env)
+def _checked_variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
+    variables = _checked_strings("env", env)
     if invalid_names := [variable for variable in variables if not VARIABLE.fullmatch(variable)]:
         name, equals, _ = invalid_names[0].partition("=")
         # The value may be a key, so it is not quoted.
@@ -149,8 +149,8 @@ def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
     return variables
 
 
-def _words(command: object) -> tuple[str, ...]:
-    words = _split(command)
+def _checked_words(command: object) -> tuple[str, ...]:
+    words = _split_command(command)
     if any(map(contains_key, words)):
         raise UsageError(
             "the command of an MCP server must not contain a key, which other processes could see.",
@@ -159,7 +159,7 @@ def _words(command: object) -> tuple[str, ...]:
     return words
 
 
-def _split(command: object) -> tuple[str, ...]:
+def _split_command(command: object) -> tuple[str, ...]:
     if isinstance(command, str):
         try:
             return tuple(shlex.split(command))
@@ -183,7 +183,7 @@ def _split(command: object) -> tuple[str, ...]:
     return tuple(map(str, words))
 
 
-def _strings(option: str, value: object) -> tuple[str, ...]:
+def _checked_strings(option: str, value: object) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if isinstance(values, (list, tuple, set, frozenset)) and all(
         isinstance(name, str) and name for name in values

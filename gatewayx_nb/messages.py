@@ -117,19 +117,19 @@ class ToolResult:
                 f"id and name of a tool result must be a str, got {short_repr(id)} and"
                 f" {short_repr(name)}."
             )
-        parts = _parts(content)
+        parts = _read_parts(content)
         _check_part_types(parts, (str, Image), "a tool result")
         _set_fields(self, id=id, parts=parts, name=name, is_error=bool(is_error))
 
     @property
     def content(self) -> str:
         """The text; blank lines separate the strings."""
-        return "\n\n".join(_of_type(self.parts, str))
+        return "\n\n".join(_parts_of_type(self.parts, str))
 
     @property
     def images(self) -> tuple[Image, ...]:
         """The images."""
-        return _of_type(self.parts, Image)
+        return _parts_of_type(self.parts, Image)
 
     @override
     def __repr__(self) -> str:
@@ -235,7 +235,7 @@ class Message:
                 f"role must be {_joined_with_or(map(repr, ROLES))}, got {short_repr(role)}."
                 f"{did_you_mean(role, ROLES) if isinstance(role, str) else ''}"
             )
-        parts = _parts(content)
+        parts = _read_parts(content)
         _check_part_types(
             parts, _PART_TYPES_BY_ROLE[role], f"{'an' if role[0] == 'a' else 'a'} {role} message"
         )
@@ -249,24 +249,24 @@ class Message:
             case (str(text),):  # nearly every message
                 return text
         texts = (part.content if isinstance(part, ToolResult) else part for part in self.parts)
-        return "\n\n".join(_of_type(texts, str))
+        return "\n\n".join(_parts_of_type(texts, str))
 
     @property
     def images(self) -> tuple[Image, ...]:
         """The images, including those in tool results."""
         if self.role != "tool":
-            return _of_type(self.parts, Image)
+            return _parts_of_type(self.parts, Image)
         return tuple(image for result in self.tool_results for image in result.images)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The tool calls."""
-        return _of_type(self.parts, ToolCall) if self.role == "assistant" else ()
+        return _parts_of_type(self.parts, ToolCall) if self.role == "assistant" else ()
 
     @property
     def tool_results(self) -> tuple[ToolResult, ...]:
         """The tool results."""
-        return _of_type(self.parts, ToolResult) if self.role == "tool" else ()
+        return _parts_of_type(self.parts, ToolResult) if self.role == "tool" else ()
 
     @override
     def __repr__(self) -> str:
@@ -274,7 +274,7 @@ class Message:
         return f"Message({self.role!r}, {_shown_parts(self.parts)}{carried_text})"
 
 
-def _parts(content: object) -> tuple[Part, ...]:
+def _read_parts(content: object) -> tuple[Part, ...]:
     """Return the parts of a message or a tool result, with every image loaded."""
     if isinstance(content, str):
         return (content,) if content else ()
@@ -285,11 +285,11 @@ def _parts(content: object) -> tuple[Part, ...]:
         return (images.load(content),)
     if not isinstance(content, Sequence):
         raise UsageError(f"content must be a str or a list of parts, got {short_repr(content)}.")
-    parts = (_part(part, number) for number, part in enumerate(content))
+    parts = (_read_part(part, number) for number, part in enumerate(content))
     return tuple(part for part in parts if part != "")
 
 
-def _part(part: object, number: int) -> Part:
+def _read_part(part: object, number: int) -> Part:
     if isinstance(part, (str, ToolCall, ToolResult)):
         return part
     if images.is_source(part):
@@ -334,7 +334,7 @@ def _joined_with_or(names: Iterable[str]) -> str:
     return f"{', '.join(other_names)} or {last_name}" if other_names else last_name
 
 
-def _of_type(values: Iterable[object], part_type: type[P]) -> tuple[P, ...]:
+def _parts_of_type(values: Iterable[object], part_type: type[P]) -> tuple[P, ...]:
     return tuple([value for value in values if isinstance(value, part_type)])
 
 
@@ -417,7 +417,7 @@ class Request:
         tools: The functions that the model may call.
         tool_choice: ``"auto"``, ``"none"``, ``"required"`` or the name of the function to call.
         params: Further parameters, sent unchanged under the provider's own names.
-        drop_unsupported: Whether parameters that the model rejects may be dropped.
+        drop_unsupported: Whether to drop parameters that the model rejects.
         streamed: Whether the caller reads the reply as a stream.
     """
 

@@ -1,4 +1,4 @@
-"""Formats in which a reply is parsed and shown: Markdown, text, code, JSON, HTML or a table."""
+"""Parses and renders replies in an output format: Markdown, text, code, JSON, HTML or a table."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def render(
     """Render a finished reply; an unparsed reply is rendered as text.
 
     Args:
-        output_format: The format.
-        reply: The reply.
+        output_format: The output format.
+        reply: The finished reply.
         schema: The schema that parsed the reply, if any. If a provider wrapped a non-object value
             in an object, the JSON is rendered without the wrapper.
     """

@@ -1,4 +1,4 @@
-"""Costs of calls, from the offline data of genai-prices, an optional package."""
+"""Computes the costs of calls from the offline data of genai-prices, an optional package."""
 
 from __future__ import annotations
 

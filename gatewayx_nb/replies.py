@@ -228,7 +228,7 @@ class Chunk:
 
     @property
     def has_only_text(self) -> bool:
-        """Whether `of_text` made the chunk; any other may have values in other fields."""
+        """Whether `of_text` made the chunk; any other chunk may have values in other fields."""
         return len(self.__dict__) == 2  # noqa: PLR2004 - the fields that `of_text` sets
 
     @override

@@ -1,4 +1,4 @@
-"""JSON Schemas for types, and parsing of replies into values of those types."""
+"""Creates JSON Schemas for types, and parses replies into values of those types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `Secret` string type, whose ``repr`` is masked, and checks of the form of a key."""
+"""Defines the `Secret` string type, whose ``repr`` is masked, and checks the form of keys."""
 
 from __future__ import annotations
 

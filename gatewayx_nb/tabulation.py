@@ -38,8 +38,9 @@ def import_data_package(name: Literal["numpy", "pandas"], use: str) -> Any:  # n
     """Return an optional package.
 
     Args:
-        name: The package.
-        use: What requires it, as the subject and verb of the error, such as "embeddings require".
+        name: Name of the package.
+        use: What requires the package, as the subject and verb of the error, such as
+            "embeddings require".
 
     Raises:
         ConfigError: If it is not installed.

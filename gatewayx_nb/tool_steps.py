@@ -1,4 +1,4 @@
-"""The steps of a call: the tool calls that a model requested, and their display."""
+"""Defines and formats the steps of a call: the tool calls that a model requested."""
 
 from __future__ import annotations
 

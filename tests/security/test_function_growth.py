@@ -478,11 +478,11 @@ READERS = {
     "differences": Reader(
         lambda value: differences([value, value[::-1]]), ["the ", "a\n\n"], (65_536,)
     ),
-    "an engine file": Reader(read_file(static_metadata._parse, "a_engine.py"), SOURCE),
+    "an engine file": Reader(read_file(static_metadata._read_metadata, "a_engine.py"), SOURCE),
     "a TOML file": Reader(reading.parse_toml, TOML),
     "a key file": Reader(lambda value: list(dotenv.line_problems(dotenv.parse_lines(value))), ENV),
     "a new key": Reader(lambda value: dotenv.with_values(value, {"A": "b"}), ENV),
-    "a header": Reader(lambda value: headers.problem_of("x-a", value), HEADER),
+    "a header": Reader(lambda value: headers.header_problem("x-a", value), HEADER),
     "a header's variables": Reader(
         lambda value: headers.expand({"x": value}, {"A": "b"}, "e"), HEADER
     ),
