@@ -1,4 +1,4 @@
-"""``python -P -m gatewayx_nb.cassettes FILE`` prints a cassette in readable form.
+"""Prints a cassette in readable form: ``python -P -m gatewayx_nb.cassettes FILE``.
 
 With ``-P``, no module is imported from the current folder, which may be an untrusted clone.
 """

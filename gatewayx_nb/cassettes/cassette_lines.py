@@ -1,8 +1,8 @@
-"""The cassette file: a header and one entry per line, modified only under a lock.
+"""Reads and writes the lines of a cassette file: a header, and one entry per line.
 
-A new entry is appended immediately, so that it survives a crash. An entry that replaces another
-entry is also appended, with the digest of the line that it replaces; `arrange` later moves it to
-that line's place.
+The file is modified only under a lock. A new entry is appended immediately, so that it survives a
+crash. An entry that replaces another entry is also appended, with the digest of the line that it
+replaces; `arrange` later moves it to that line's place.
 """
 
 from __future__ import annotations

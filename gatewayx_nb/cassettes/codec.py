@@ -85,7 +85,7 @@ def decode(line: bytes, version: int = VERSION) -> CassetteEntry:
     """Parse a line.
 
     Args:
-        line: The line.
+        line: A line of a cassette file.
         version: Version of the file's format, for a line that does not indicate its own version.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A recorded call: its request, its answer and the arrival times of the answer's pieces."""
+"""Defines recorded calls: their requests, answers and the arrival times of answers' pieces."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
         """The arguments exactly as the model wrote them."""
         if isinstance(self.arguments, str):
             return self.arguments
-        return _dump(self.arguments, has_spaces=self.spaced)
+        return _dump_arguments(self.arguments, has_spaces=self.spaced)
 
 
 MAX_RESULT_IMAGES = 1 << 20
@@ -293,7 +293,7 @@ def _result_part(part: RecordedPart, images: Mapping[str, RecordedAnswerImage]) 
     """Return a part of a recorded tool result.
 
     Args:
-        part: The part.
+        part: A part of the result.
         images: The recorded images, by digest.
 
     Raises:
@@ -332,7 +332,7 @@ def entry_of(
         redact: Applied to the entry's text.
     """
     text, reasoning = redact(reply.text), redact(reply.reasoning)
-    merged_chunks = list(_merge(chunks))
+    merged_chunks = list(_merge_chunks(chunks))
     if (
         "".join(chunk.text for chunk in merged_chunks),
         "".join(chunk.reasoning for chunk in merged_chunks),
@@ -342,7 +342,7 @@ def entry_of(
     ):
         seconds = reply.latency if reply.time_to_first is None else reply.time_to_first
         merged_chunks = (
-            [RecordedChunk(_round(seconds), text, reasoning)] if text or reasoning else []
+            [RecordedChunk(_round_seconds(seconds), text, reasoning)] if text or reasoning else []
         )
     return CassetteEntry(
         request=body,
@@ -383,12 +383,12 @@ def parsed_call(call_id: str, name: str, arguments: str) -> RecordedToolCall:
         parsed_arguments = None
     if isinstance(parsed_arguments, dict):
         for has_spaces in (False, True):
-            if _dump(parsed_arguments, has_spaces=has_spaces) == arguments:
+            if _dump_arguments(parsed_arguments, has_spaces=has_spaces) == arguments:
                 return RecordedToolCall(call_id, name, parsed_arguments, has_spaces)
     return RecordedToolCall(call_id, name, arguments)
 
 
-def _dump(arguments: dict[str, Any], *, has_spaces: bool) -> str:
+def _dump_arguments(arguments: dict[str, Any], *, has_spaces: bool) -> str:
     separators = (", ", ": ") if has_spaces else (",", ":")
     return json.dumps(arguments, ensure_ascii=False, separators=separators)
 
@@ -397,8 +397,8 @@ def _metadata_of(reply: Reply) -> RecordedMetadata:
     counts = {name: getattr(reply.usage, name) for name in Usage.__slots__}
     return RecordedMetadata(
         usage={name: count for name, count in counts.items() if count is not None},
-        latency=_round(reply.latency),
-        time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
+        latency=_round_seconds(reply.latency),
+        time_to_first=None if reply.time_to_first is None else _round_seconds(reply.time_to_first),
         **{name: getattr(reply, name) for name in _METADATA_FIELDS},
     )
 
@@ -439,25 +439,25 @@ def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
     return text if redact(text) == text else ""
 
 
-def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
+def _merge_chunks(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
     """Join chunks that arrive within `_MERGE_INTERVAL` seconds of the first of them."""
     group: list[RecordedChunk] = []
     for chunk in chunks:
         if group and chunk.at - group[0].at > _MERGE_INTERVAL:
-            yield _join(group)
+            yield _join_chunks(group)
             group = []
         group.append(chunk)
     if group:
-        yield _join(group)
+        yield _join_chunks(group)
 
 
-def _join(chunks: list[RecordedChunk]) -> RecordedChunk:
+def _join_chunks(chunks: list[RecordedChunk]) -> RecordedChunk:
     text = "".join(chunk.text for chunk in chunks)
     reasoning = "".join(chunk.reasoning for chunk in chunks)
-    return RecordedChunk(_round(chunks[0].at), text, reasoning)
+    return RecordedChunk(_round_seconds(chunks[0].at), text, reasoning)
 
 
-def _round(seconds: float) -> float:
+def _round_seconds(seconds: float) -> float:
     return round(float(seconds), 3)  # milliseconds, to keep the lines of a file short
 
 

@@ -65,7 +65,7 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
     Raises:
         ConfigError: If the entry contains a key; the message says where, without repeating it.
     """
-    leak = _find(entry, secrets)
+    leak = _find_leak(entry, secrets)
     if leak:
         location, description = leak
         raise ConfigError(
@@ -75,7 +75,9 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
         )
 
 
-def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tuple[str, str] | None:
+def _find_leak(
+    entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]
+) -> tuple[str, str] | None:
     """Return a key's location and description, never the key itself.
 
     This is a separate function, so that no frame in the error's traceback refers to the key.
@@ -83,7 +85,7 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
     values = ((name, str(value)) for name, value in secrets.items())
     keys = {name: key for name, key in values if len(key) >= _MIN_KEY_LENGTH or looks_like_key(key)}
     located_texts = list(texts(entry))
-    # Searching all texts at once is fast. The separator does not occur in keys or encodings.
+    # Searching all strings at once is fast. The separator does not occur in keys or encodings.
     if find_key("\0".join(text for _, text in located_texts), keys) is None:
         return None
     matches = ((location, find_key(text, keys)) for location, text in located_texts)
@@ -131,19 +133,19 @@ def texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
     for name, location in _LOCATIONS.items():
         if text := fields.pop(name, ""):
             yield location, text
-    yield from _walk(fields, "")
+    yield from _located_strings(fields, "")
 
 
-def _walk(value: object, location: str) -> Iterator[tuple[str, str]]:
+def _located_strings(value: object, location: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield location, value
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield f"a name in {location or 'it'}", str(name)
-            yield from _walk(inner, f"{location}.{name}".lstrip("."))
+            yield from _located_strings(inner, f"{location}.{name}".lstrip("."))
     elif isinstance(value, (list, tuple)):
         for number, inner in enumerate(value):
-            yield from _walk(inner, f"{location}[{number}]")
+            yield from _located_strings(inner, f"{location}[{number}]")
 
 
 def _decodings(text: str) -> Iterable[str]:

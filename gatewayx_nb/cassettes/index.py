@@ -97,7 +97,7 @@ class CassetteIndex:
         old_line = self.put(line)
         if old_line is None or old_line.data == line.data:
             return
-        key = _key(line)
+        key = _call_key(line)
         if not old_line.entry.has_same_answer(line.entry):
             self.conflicts.setdefault(key, (old_line, line))
         if old_line.entry.recorded > line.entry.recorded:
@@ -108,7 +108,7 @@ class CassetteIndex:
     def put(self, line: CassetteLine) -> CassetteLine | None:
         """Add a line, and return the line that it replaces, if any."""
         entry = line.entry
-        key = _key(line)
+        key = _call_key(line)
         group = self._groups.setdefault(key[0], [])
         if not group:
             self._by_digest.setdefault(key[0][0], []).append(key[0])
@@ -137,7 +137,7 @@ class CassetteIndex:
             if not lines and self._groups.pop(group, None) is not None:
                 self._by_digest[group[0]].remove(group)
         for line in removed_lines:
-            self._lines_with_results(line.entry.request).pop(_key(line), None)
+            self._lines_with_results(line.entry.request).pop(_call_key(line), None)
         return removed_lines
 
     def calls_with_different_results(
@@ -253,7 +253,7 @@ def key_of_results(body: RequestBody) -> bytes:
     return msgspec.structs.replace(body, messages=earlier_messages, tool_choice=None).digest
 
 
-def _key(line: CassetteLine) -> CallKey:
+def _call_key(line: CassetteLine) -> CallKey:
     entry = line.entry
     return (entry.request.digest, entry.engine, entry.model), entry.repeat
 

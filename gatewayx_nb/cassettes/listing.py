@@ -46,7 +46,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def _mask_all(texts: list[str]) -> list[str]:
-    """Mask apparent keys; all texts are first searched at once, because most have no key."""
+    """Mask apparent keys; all strings are first searched at once, because most have no key."""
     return list(map(guard.mask, texts)) if guard.find_key("\0".join(texts), {}) else texts
 
 

@@ -128,7 +128,7 @@ def _message_differences(
         zip(recorded_messages, requested_messages, strict=True), start=1
     ):
         name = "prompt" if number == len(requested_messages) else f"message {number}"
-        results = [list(_results(message)) for message in messages]
+        results = [list(_named_results(message)) for message in messages]
         if results[0] and len(results[0]) == len(results[1]):
             yield from _result_differences(*results)
             continue
@@ -140,7 +140,7 @@ def _message_differences(
                     break
 
 
-def _results(message: RecordedMessage) -> Iterator[tuple[str, str]]:
+def _named_results(message: RecordedMessage) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each tool result in a message, for a comparison."""
     for part in message.parts:
         if (result := part.tool_result) is not None:

@@ -66,7 +66,7 @@ def search(lines: Iterable[CassetteLine], *, search_encoded: bool = True) -> Ite
     Tables are searched for only in requests, because answers often contain tables.
 
     Args:
-        lines: The lines.
+        lines: The lines of a cassette.
         search_encoded: Whether to also search for encoded keys. A few thousand entries then take a
             second.
     """
@@ -78,7 +78,7 @@ def search(lines: Iterable[CassetteLine], *, search_encoded: bool = True) -> Ite
 def _findings(number: int, entry: CassetteEntry, *, search_encoded: bool) -> Iterator[Finding]:
     has_key = _has_key if search_encoded else guard.contains_unencoded_key
     texts = list(guard.texts(entry))
-    # Searching all texts at once is fast; most entries contain no key.
+    # Searching all strings at once is fast; most entries contain no key.
     any_has_key = has_key("\0".join(text for _, text in texts))
     for location, text in texts:
         is_request = location.removeprefix("a name in ").startswith("request")

@@ -41,7 +41,7 @@ def load_redact(setting: str | None, folder: Path, *, from_user_settings: bool) 
     """Return the hook in ``[cassettes] redact = "module:function"``, or else the identity function.
 
     Args:
-        setting: The setting.
+        setting: The value of the setting; ``None`` if it is not set.
         folder: The project or user folder whose settings name the hook; it must contain the hook's
             file.
         from_user_settings: Whether the setting is in the user's settings, which may name any

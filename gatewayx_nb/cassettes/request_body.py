@@ -1,4 +1,4 @@
-"""The normalized request of a recorded call, by which a cassette finds the call again.
+"""Normalizes the request of a call, so that a cassette finds the recorded call again.
 
 The classes are msgspec structs, so that reading a file is fast and executes no code. The garbage
 collector skips the objects, because they contain no cycles and there may be a million of them.

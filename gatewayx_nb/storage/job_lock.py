@@ -49,9 +49,9 @@ class JobLock:
     def _try_acquire(self, timeout: float) -> BaseFileLock | None:
         from filelock import FileLock, Timeout
 
-        for part in (self._path.parent, self._path):
-            if part.is_symlink():
-                raise OSError(f"{part.name} is a symlink")
+        for path in (self._path.parent, self._path):
+            if path.is_symlink():
+                raise OSError(f"{path.name} is a symlink")
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         # If other users could open the lock file, they could hold the lock.
         lock = FileLock(self._path, timeout=timeout, poll_interval=0.02, mode=0o600)

@@ -150,7 +150,7 @@ class JobParts:
         """Store a part before it is submitted, and the job's figures; return the stored part.
 
         Args:
-            part: The part.
+            part: The part, not yet submitted.
             prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
             figures: The job's progress and totals.
 

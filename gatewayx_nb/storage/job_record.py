@@ -1,4 +1,4 @@
-"""The values that are stored for a job and its rows."""
+"""Defines the values that are stored for a job and its rows."""
 
 from __future__ import annotations
 

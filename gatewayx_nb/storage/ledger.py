@@ -216,26 +216,26 @@ def _sum(first: N | None, second: N | None) -> N | None:
     return first + second
 
 
-def _text(value: object) -> str:
+def _clean_text(value: object) -> str:
     return well_formed(value) if isinstance(value, str) else ""
 
 
-def _optional_text(value: object) -> str | None:
-    return _text(value) if isinstance(value, str) else None
+def _clean_optional_text(value: object) -> str | None:
+    return _clean_text(value) if isinstance(value, str) else None
 
 
-def _count(value: object) -> int | None:
+def _clean_count(value: object) -> int | None:
     """Return a number of tokens; ``None`` if it is not a number or is too large for SQLite."""
     is_count = isinstance(value, int) and 0 <= value <= _MAX_INTEGER
     return int(value) if is_count else None  # type: ignore[call-overload]
 
 
-def _seconds(value: object) -> float | None:
+def _clean_seconds(value: object) -> float | None:
     is_number = isinstance(value, (int, float)) and abs(value) <= _LATEST_TIME
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
-def _cost(value: object) -> Decimal | None:
+def _clean_cost(value: object) -> Decimal | None:
     """Return an amount in dollars; ``None`` if the value is not an amount, for example NaN."""
     if not isinstance(value, (Decimal, str, int, float)):
         return None
@@ -247,20 +247,20 @@ def _cost(value: object) -> Decimal | None:
 
 
 _CLEANERS: dict[str, Callable[[object], object]] = {
-    "at": lambda value: max(0.0, _seconds(value) or 0.0),
-    "engine": _text,
-    "model": _text,
-    "outcome": _text,
-    "input_tokens": _count,
-    "output_tokens": _count,
-    "cost": _cost,
-    "latency": lambda value: _seconds(value) or 0.0,
-    "time_to_first": _seconds,
-    "attempts": lambda value: _count(value) or 0,
-    "fallback_from": _optional_text,
-    "cached_tokens": _count,
-    "rows": lambda value: _count(value) or 1,
-    "job": _optional_text,
+    "at": lambda value: max(0.0, _clean_seconds(value) or 0.0),
+    "engine": _clean_text,
+    "model": _clean_text,
+    "outcome": _clean_text,
+    "input_tokens": _clean_count,
+    "output_tokens": _clean_count,
+    "cost": _clean_cost,
+    "latency": lambda value: _clean_seconds(value) or 0.0,
+    "time_to_first": _clean_seconds,
+    "attempts": lambda value: _clean_count(value) or 0,
+    "fallback_from": _clean_optional_text,
+    "cached_tokens": _clean_count,
+    "rows": lambda value: _clean_count(value) or 1,
+    "job": _clean_optional_text,
 }
 """Functions by column; each converts any value from an engine or a file to a valid value."""
 

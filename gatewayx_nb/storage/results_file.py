@@ -156,7 +156,7 @@ def replace_damaged(path: Path, error: Exception, identity: tuple[int, int] | No
 
     Args:
         path: The file.
-        error: The reason.
+        error: The error that shows the damage.
         identity: The result of `file_identity` before the file was opened.
     """
     with file_lock(path, path.with_name(f"{path.stem}.lock"), _TOTAL_TIMEOUT):
@@ -206,7 +206,7 @@ def _open(path: Path, mounts: Path) -> OpenFile:
 
 
 def _create_private(path: Path) -> None:
-    """Create an empty file with mode 0600, because SQLite would let others read it."""
+    """Create an empty file with mode 0600, because SQLite would let other users read it."""
     with _creation_lock:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

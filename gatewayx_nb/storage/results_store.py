@@ -308,7 +308,7 @@ class ResultsStore:
         else:
             journal = file.journal
         sizes = (
-            _size(self.path.with_name(self.path.name + suffix))
+            _file_size(self.path.with_name(self.path.name + suffix))
             for suffix in ("", "-wal", "-journal")
         )
         return StoreDescription(self.path, journal, sum(sizes), self.writer.problem)
@@ -335,7 +335,7 @@ class ResultsStore:
         self._reset()
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:

@@ -134,7 +134,7 @@ class ResultsWriter:
 
     def _gather(self) -> bool:
         """Take rows from the queue; return whether there is something to commit."""
-        size = sum(_size(row) for _, row in self._unsaved_rows)
+        size = sum(_content_size(row) for _, row in self._unsaved_rows)
         while len(self._unsaved_rows) < _MAX_BATCH_ROWS and size < _MAX_BATCH_BYTES:
             try:
                 item = self._queue.popleft()
@@ -144,7 +144,7 @@ class ResultsWriter:
                 self._waiting_flushes.append(item)
                 break  # a flush does not wait for later rows
             self._unsaved_rows.append(item)
-            size += _size(item[1])
+            size += _content_size(item[1])
         return bool(self._unsaved_rows or self._waiting_flushes or self.has_figures)
 
     def _write(self) -> bool:
@@ -210,6 +210,6 @@ class ResultsWriter:
             log.exception("a callback of a job failed")
 
 
-def _size(row: StoredRow) -> int:
+def _content_size(row: StoredRow) -> int:
     # An object of another type is refused later, and must not end the thread.
     return len(row.content) if isinstance(row.content, bytes) else 0

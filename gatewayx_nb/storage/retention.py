@@ -50,7 +50,7 @@ def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> in
     """Delete jobs that were last used more than ``days`` days ago; return their number.
 
     If no job has been used since then, the clock may be wrong, so no job is deleted. After one job
-    has been used, the next call deletes the others.
+    has been used, the next call deletes the other jobs.
     """
     oldest = time.time() - days * SECONDS_PER_DAY
     rows = connection.execute("SELECT id, digest, last_used FROM jobs").fetchall()

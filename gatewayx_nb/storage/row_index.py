@@ -21,26 +21,26 @@ _CHUNK_ROWS = 50_000
 """Number of rows to read at a time, so that progress is shown and other threads can write."""
 
 # A table in memory takes 20 to 30 bytes per row; a Python dict takes about 150.
-_CREATE = "CREATE TEMP TABLE last_rows (key INTEGER PRIMARY KEY, id INTEGER)"
+_CREATE_TABLE = "CREATE TEMP TABLE last_rows (key INTEGER PRIMARY KEY, id INTEGER)"
 # The rows of a chunk are sorted by key, because inserting keys in order is faster.
-_LOAD = (
+_LOAD_CHUNK = (
     "INSERT OR REPLACE INTO temp.last_rows (key, id) SELECT key, id FROM main.rows"
     " WHERE id > ? AND id <= ? AND job = ? AND typeof(key) = 'integer' ORDER BY key, id"
 )
-_ADD = "INSERT OR REPLACE INTO temp.last_rows (key, id) VALUES (?, ?)"
-_REMOVE_OLD = (
+_ADD_ROW = "INSERT OR REPLACE INTO temp.last_rows (key, id) VALUES (?, ?)"
+_REMOVE_OLD_ROWS = (
     "DELETE FROM temp.last_rows WHERE (SELECT at FROM main.rows WHERE rows.id = last_rows.id) < ?"
 )
-_FIND = "SELECT id FROM temp.last_rows WHERE key = ?"
+_FIND_ROW = "SELECT id FROM temp.last_rows WHERE key = ?"
 # One statement for many keys, because each statement releases the GIL, which is slow to reacquire.
-_FIND_MANY = "SELECT key FROM temp.last_rows WHERE key IN (SELECT value FROM json_each(?))"
+_FIND_KEYS = "SELECT key FROM temp.last_rows WHERE key IN (SELECT value FROM json_each(?))"
 # A row that has been deleted in the meantime is not found.
-_READ = (
+_READ_ROW = (
     "SELECT rows.key, rows.at, answers.outcome, answers.retry, answers.content"
     " FROM main.rows CROSS JOIN main.answers ON answers.id = rows.id"
     " WHERE rows.id = ? AND rows.job = ? AND rows.key = ?"
 )
-_SELECT_ORDERED = (
+_SELECT_ROWS = (
     "SELECT rows.id, rows.key, rows.at, answers.outcome, answers.retry, answers.content"
     " FROM main.rows"
     " CROSS JOIN temp.last_rows ON last_rows.key = rows.key AND last_rows.id = rows.id"
@@ -72,7 +72,7 @@ class RowIndex:
         self.connection: sqlite3.Connection = open_to_read(path)
         with closed_on_error(self.connection):
             self.connection.execute("PRAGMA temp.journal_mode = OFF")
-            self.connection.execute(_CREATE)
+            self.connection.execute(_CREATE_TABLE)
 
     @property
     def is_current(self) -> bool:
@@ -88,7 +88,7 @@ class RowIndex:
             return None
         last_chunk_row = min(self._last_row + _CHUNK_ROWS, end)
         added_count = self.connection.execute(
-            _LOAD, (self._last_row, last_chunk_row, self._job_id)
+            _LOAD_CHUNK, (self._last_row, last_chunk_row, self._job_id)
         ).rowcount
         self._last_row = last_chunk_row
         return added_count
@@ -104,12 +104,12 @@ class RowIndex:
 
     def remove_older(self, oldest: float) -> None:
         """Remove the keys whose last row was stored before ``oldest``."""
-        self.connection.execute(_REMOVE_OLD, (oldest,))
+        self.connection.execute(_REMOVE_OLD_ROWS, (oldest,))
 
     def add(self, rows: Iterable[tuple[int, int]]) -> None:
         """Add the keys and numbers of rows that this process has stored."""
         if self._find_job():
-            self.connection.executemany(_ADD, rows)
+            self.connection.executemany(_ADD_ROW, rows)
 
     def count(self) -> int:
         """Return the number of keys."""
@@ -117,15 +117,15 @@ class RowIndex:
 
     def get(self, key: int) -> StoredRow | None:
         """Return the last row of a key; ``None`` if the key is not in the index."""
-        row = self.connection.execute(_FIND, (key,)).fetchone()
+        row = self.connection.execute(_FIND_ROW, (key,)).fetchone()
         if row is None:
             return None
-        values = self.connection.execute(_READ, (*row, self._job_id, key)).fetchone()
+        values = self.connection.execute(_READ_ROW, (*row, self._job_id, key)).fetchone()
         return _stored_row(*values) if values else None
 
     def get_many(self, keys: Iterable[int]) -> dict[int, StoredRow]:
         """Return the last row of each of these keys that is in the index."""
-        indexed_rows = self.connection.execute(_FIND_MANY, (json.dumps(list(keys)),)).fetchall()
+        indexed_rows = self.connection.execute(_FIND_KEYS, (json.dumps(list(keys)),)).fetchall()
         if not indexed_rows:
             return {}
         self.connection.execute("BEGIN")  # one transaction for all keys is faster
@@ -142,7 +142,7 @@ class RowIndex:
         """
         rows: list[StoredRow] = []
         last_row, size = after, 0
-        cursor = self.connection.execute(_SELECT_ORDERED, (after, self._job_id))
+        cursor = self.connection.execute(_SELECT_ROWS, (after, self._job_id))
         with contextlib.closing(cursor):
             for row_number, *values in cursor:
                 last_row = row_number

@@ -1,4 +1,4 @@
-"""A background thread that writes items in batches and survives every error."""
+"""Writes items in batches, in a background thread that survives every error."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class BatchWriter(ABC, Generic[ItemT]):
         except BaseException as error:  # noqa: BLE001 - no error ends the thread
             self._unwritten = []
             if len(items) > 1:
-                for item in items:  # an invalid item must not discard the rest of the batch
+                for item in items:  # an invalid item must not discard the others
                     self._write_batch([item])
             else:
                 self._lost_count += 1
