@@ -1,4 +1,4 @@
-"""Agreement between two raters, such as a judge and a person."""
+"""Computes Cohen's kappa, the agreement between two raters, such as a judge and a person."""
 
 from __future__ import annotations
 

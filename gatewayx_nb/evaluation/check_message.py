@@ -1,4 +1,4 @@
-"""The message of a failed check: what failed, the summary, and the first failing rows."""
+"""Formats the message of a failed check: what failed, the summary and the first failing rows."""
 
 from __future__ import annotations
 

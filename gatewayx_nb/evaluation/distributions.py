@@ -125,7 +125,7 @@ def _half_binomial(count: int, n: int) -> float:
         return 0.0
     # Loader, "Fast and accurate computation of binomial probabilities", 2000. `log1p` of
     # `excess`, which is small unless the probability is practically 0, avoids cancellation. One
-    # term of Stirling's series is enough: the others are below 1e-12.
+    # term of Stirling's series is enough: the other terms are below 1e-12.
     excess = 1 - 2 * count / n
     deviance = (1 - excess) * math.log1p(-excess) + (1 + excess) * math.log1p(excess)
     stirling_correction = (1 / n - 1 / count - 1 / (n - count)) / 12

@@ -245,7 +245,7 @@ class EvaluationRun:
             except GatewayError as error:
                 replies = self._question_errors(stage, error)
             self._finish_judge_stage(stage, replies)
-        return self._result()
+        return self._create_evaluation()
 
     async def arun(self) -> Evaluation:
         """Request the missing answers, and score all answers; see `run`."""
@@ -259,7 +259,7 @@ class EvaluationRun:
             except GatewayError as error:
                 replies = self._question_errors(stage, error)
             self._finish_judge_stage(stage, replies)
-        return self._result()
+        return self._create_evaluation()
 
     def _row_name(self, position: int) -> str:
         cell = self.cells[position]
@@ -371,7 +371,7 @@ class EvaluationRun:
                 f"{scorer.name}: {missing_count:,} of {len(questions):,} questions were not asked."
             )
 
-    def _result(self) -> Evaluation:
+    def _create_evaluation(self) -> Evaluation:
         self._scoring.finish(self.cells)
         if self._scoring.is_stopped:
             self._notes.append("Scoring was stopped: some answers have no score.")

@@ -1,4 +1,4 @@
-"""The grid of an evaluation: its rows, its variants, and the request for each cell."""
+"""Builds the grid of an evaluation: its rows, its variants, and the request for each cell."""
 
 from __future__ import annotations
 

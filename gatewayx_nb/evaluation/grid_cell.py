@@ -1,4 +1,4 @@
-"""One cell of an evaluation: the answer of a variant to a row, with its scores."""
+"""Defines the cells of an evaluation: the answer of a variant to a row, with its scores."""
 
 from __future__ import annotations
 

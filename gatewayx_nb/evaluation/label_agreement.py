@@ -64,13 +64,15 @@ class Agreement:
     def text(self) -> str:
         """The result in a sentence."""
         agreed = sum(self.counts[index][index] for index in range(len(self.labels)))
-        start = f"{self.first} and {self.second} agree on {agreed:,} of {counted(self.n, 'cell')}"
+        sentence = (
+            f"{self.first} and {self.second} agree on {agreed:,} of {counted(self.n, 'cell')}"
+        )
         if self.kappa is None:
-            return f"{start}; kappa is not defined, because there is only one label."
+            return f"{sentence}; kappa is not defined, because there is only one label."
         if self.interval is None:
-            return f"{start}; kappa is {self.kappa:.2f}."
+            return f"{sentence}; kappa is {self.kappa:.2f}."
         low, high = (round(end, 2) + 0.0 for end in (self.interval.low, self.interval.high))
-        return f"{start}; kappa is {self.kappa:.2f} (95 % interval {low:.2f} to {high:.2f})."
+        return f"{sentence}; kappa is {self.kappa:.2f} (95 % interval {low:.2f} to {high:.2f})."
 
     @override
     def __repr__(self) -> str:

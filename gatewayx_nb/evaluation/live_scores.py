@@ -44,8 +44,8 @@ _MAX_NOTE_LENGTH = 150
 class LiveScores:
     """Scores answers as they arrive, and shows the scores so far in the map's progress display.
 
-    The map waits while a scorer runs, so slow scorers score only some of the answers here; the
-    others are scored after the last answer has arrived.
+    The map waits while a scorer runs, so slow scorers score only some of the answers here. The
+    remaining answers are scored after the last answer has arrived.
 
     Args:
         scoring: Runs the scorers.
@@ -68,7 +68,7 @@ class LiveScores:
         self._unscored_cells: deque[GridCell] = deque()
         self._scored_cells: list[GridCell] = []
         self._variants = list(dict.fromkeys(cell.variant.name for cell in cells))
-        figures.detail_html = self._html
+        figures.detail_html = self._summary_html
         self._sums_and_counts: dict[str, dict[str, tuple[float, int]]] = {}
         self._has_only_bools: dict[str, bool] = {}
 
@@ -93,7 +93,7 @@ class LiveScores:
             self._unscored_cells.append(cell)
         while self._unscored_cells and self._has_time:
             start = self._clock()
-            self._score(self._unscored_cells.popleft())
+            self._score_cell(self._unscored_cells.popleft())
             self._scoring_seconds += self._clock() - start
         self._figures.note = self._mask(self._note_text())
 
@@ -102,7 +102,7 @@ class LiveScores:
         max_seconds = _EXTRA_SCORING_SECONDS + _MAX_TIME_SHARE * (self._clock() - self._start_time)
         return self._scoring_seconds <= max_seconds
 
-    def _score(self, cell: GridCell) -> None:
+    def _score_cell(self, cell: GridCell) -> None:
         self._scoring.score(cell)
         self._scored_cells.append(cell)
         for name, score in cell.scores.items():
@@ -124,7 +124,7 @@ class LiveScores:
             parts.append(f"{name}: {', '.join(means)}")
         return shorten(f"So far, {'; '.join(parts)}", _MAX_NOTE_LENGTH) if parts else ""
 
-    def _html(self) -> str:
+    def _summary_html(self) -> str:
         """Return the summary of the cells scored so far as HTML; empty if there are none."""
         cells = self._scored_cells
         clusters = self._scoring.rows.clusters

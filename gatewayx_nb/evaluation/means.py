@@ -1,4 +1,4 @@
-"""The mean of a sample, with a confidence interval and a test of whether it is 0.
+"""Estimates the mean of a sample, with a confidence interval and a test of whether it is 0.
 
 The interval is that of Student's t, extended by a studentized bootstrap for small or skewed
 samples.
@@ -121,10 +121,10 @@ class MeanEstimate:
         p = student_t_two_sided_p(t, self.n - 1)
         if not self.t_statistics:
             return p
-        below = bisect.bisect_left(self.t_statistics, t)
-        above = len(self.t_statistics) - bisect.bisect_right(self.t_statistics, t)
-        beyond = above if t > 0 else below
-        return max(p, min(1.0, 2 * (1 + beyond) / (len(self.t_statistics) + 1)))
+        count_below = bisect.bisect_left(self.t_statistics, t)
+        count_above = len(self.t_statistics) - bisect.bisect_right(self.t_statistics, t)
+        count_beyond = count_above if t > 0 else count_below
+        return max(p, min(1.0, 2 * (1 + count_beyond) / (len(self.t_statistics) + 1)))
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Interval:

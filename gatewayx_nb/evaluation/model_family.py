@@ -1,4 +1,4 @@
-"""Model families, because a judge may favour the answers of its own family."""
+"""Finds models of a judge's family, because a judge may favour the answers of its own family."""
 
 from __future__ import annotations
 

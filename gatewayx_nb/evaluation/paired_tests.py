@@ -1,4 +1,4 @@
-"""Comparisons of two variants on the same rows, and of several with one baseline."""
+"""Compares two variants on the same rows, and adjusts p-values for several comparisons."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def check_no_worse(
     a difference that chance could explain does not fail.
 
     Args:
-        baseline: The baseline.
+        baseline: The earlier scores.
         current: The scores of the evaluation.
         variants: The names of the variants that are checked.
         margin: The largest acceptable loss, in the unit of the score.

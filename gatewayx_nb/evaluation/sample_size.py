@@ -1,4 +1,4 @@
-"""The number of rows that a comparison of two variants needs."""
+"""Computes the number of rows that a comparison of two variants needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of an evaluation: each score of each variant, with its interval."""
+"""Summarizes an evaluation: each score of each variant, with its interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of one score, by variant and row, as statistics need them."""
+"""Collects the values of a score by variant and row, for statistics."""
 
 from __future__ import annotations
 

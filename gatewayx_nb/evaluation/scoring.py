@@ -67,7 +67,7 @@ class FunctionScorer:
 
     @property
     def has_assert(self) -> bool:
-        """Whether the function contains an ``assert``, so that it may return no value."""
+        """Whether the function contains an ``assert``; it then need not return a value."""
         function = self.function
         while isinstance(function, functools.partial):
             function = function.func

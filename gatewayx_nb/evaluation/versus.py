@@ -1,4 +1,4 @@
-"""Comparisons of variants with a baseline, row by row."""
+"""Compares variants with a baseline, row by row."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class VariantDifference:
         )
 
     def _size_texts(self) -> tuple[str, str, str]:
-        """Return the absolute difference, and the limits of its interval, as texts."""
+        """Return the absolute difference and the limits of its interval, as strings."""
         sign = -1 if self.difference < 0 else 1
         low, high = sorted((sign * (self.low or 0), sign * (self.high or 0)))
         if self.kind == "bool":
@@ -123,7 +123,7 @@ def compare_with_baseline(
     for score in scores:
         for variant in variants:
             if variant != baseline and score.kind != "label":
-                row = _difference(score, variant, baseline)
+                row = _compare_variant(score, variant, baseline)
                 if row is not None:
                     rows.append(row)
     p_values = [row.p for row in rows if row.p is not None]
@@ -137,11 +137,13 @@ def compare_with_baseline(
     ]
 
 
-def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDifference | None:
+def _compare_variant(score: ScoreValues, variant: str, baseline: str) -> VariantDifference | None:
     units, base_units = score.variants[variant].units, score.variants[baseline].units
     is_preference = score.is_preference and baseline == next(iter(score.variants))
     pairs = (
-        [(value, 0.5) for value in units.values()] if is_preference else _pairs(units, base_units)
+        [(value, 0.5) for value in units.values()]
+        if is_preference
+        else _paired_values(units, base_units)
     )
     if not pairs:
         return None
@@ -179,7 +181,7 @@ def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDiffe
     )
 
 
-def _pairs(
+def _paired_values(
     units: Mapping[Hashable, float], base_units: Mapping[Hashable, float]
 ) -> list[tuple[float, float]]:
     return [(value, base_units[unit]) for unit, value in units.items() if unit in base_units]
