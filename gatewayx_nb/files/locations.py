@@ -122,7 +122,7 @@ def path_to_write(path: object, suffixes: Sequence[str], example: str) -> Path:
     """Return the absolute path of a file to write, whose suffix is its format.
 
     Args:
-        path: The path.
+        path: The path of the file.
         suffixes: The known suffixes, at least two.
         example: The name of such a file, for an error.
 

@@ -1,4 +1,4 @@
-"""The status of an engine, and the target of a call."""
+"""Defines the status of an engine, and the target of a call."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Target:
 
     @property
     def may_share_loop(self) -> bool:
-        """Whether the engine may share an event loop; only shipped code is known not to block."""
+        """Whether the engine can share an event loop; only shipped code is known not to block."""
         source = self.source
         return isinstance(source, EngineEntry) or (
             source is not None and source.origin == "shipped"

@@ -65,7 +65,7 @@ class StaticMetadataReader:
         name = str(path)  # hashing a path takes longer than reading its file
         cached_entry = self._cache.get(name)
         if cached_entry is None or cached_entry[0].has_changed():
-            cached_entry = self._cache[name] = _parse(path)
+            cached_entry = self._cache[name] = _read_metadata(path)
         return cached_entry[1]
 
 
@@ -87,7 +87,7 @@ def _read_file(path: Path) -> tuple[FileStamp, bytes]:
     return stamp, text if len(text) < _READ_SIZE else read_limited(path)
 
 
-def _parse(path: Path) -> tuple[FileStamp, StaticMetadata]:
+def _read_metadata(path: Path) -> tuple[FileStamp, StaticMetadata]:
     try:
         stamp, text = _read_file(path)
     except (OSError, ValueError):
@@ -103,7 +103,7 @@ def _parse(path: Path) -> tuple[FileStamp, StaticMetadata]:
     return stamp, StaticMetadata(
         requires_key=b"requires_key" not in text or not _REQUIRES_NO_KEY.search(text),
         model_name=model.group(1).decode(errors="replace") if model else "",
-        problem=_problem(text),
+        problem=_source_problem(text),
         features=_features(text),
     )
 
@@ -117,21 +117,21 @@ def file_problem(path: Path) -> str:
         _, text = _read_file(path)
     except (OSError, ValueError):  # reported when the file is loaded
         return ""
-    classes, problem = _classes(text)
+    classes, problem = _parse_classes(text)
     if classes is None:
         return problem
     may_be_engine = any(node.bases or node.decorator_list for node in classes)
     return "" if may_be_engine or b"type(" in text else _NO_ENGINE
 
 
-def _problem(text: bytes) -> str:
+def _source_problem(text: bytes) -> str:
     """Return why a file cannot define an engine, judging by its source."""
     # The source is parsed only if the number of subclasses is unusual: a folder may have a thousand
     # files.
     class_markers = _CLASS.findall(text)
     if class_markers.count(b"(") == 1 and b"" not in class_markers:
         return ""
-    classes, problem = _classes(text)
+    classes, problem = _parse_classes(text)
     if classes is None:
         return problem
     engines = [node.name for node in classes if _is_engine(node)]
@@ -143,7 +143,7 @@ def _problem(text: bytes) -> str:
     return ""
 
 
-def _classes(text: bytes) -> tuple[list[ast.ClassDef] | None, str]:
+def _parse_classes(text: bytes) -> tuple[list[ast.ClassDef] | None, str]:
     """Return the classes in a source, or ``None`` and the reason, which may be empty."""
     if len(text) > _MAX_PARSED_BYTES:
         return None, ""

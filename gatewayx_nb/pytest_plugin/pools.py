@@ -89,7 +89,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         _hide_package(call.excinfo.value)
         path = item.stash.get(_CASSETTE_PATH, None)
         if path is not None:
-            _reword(call.excinfo.value, pytest_wording(item.nodeid, path, item.path.parent))
+            _reword_hints(call.excinfo.value, pytest_wording(item.nodeid, path, item.path.parent))
 
 
 def _hide_package(error: BaseException) -> None:
@@ -106,7 +106,7 @@ def _is_cassette_miss(raised: pytest.ExceptionInfo[BaseException]) -> bool:
     return isinstance(raised.value, CassetteMissError)
 
 
-def _reword(error: BaseException, wording: Wording) -> None:
+def _reword_hints(error: BaseException, wording: Wording) -> None:
     pending: list[BaseException | None] = [error]
     visited: set[int] = set()  # `raise error from error` makes a cycle
     while pending:
@@ -126,7 +126,7 @@ def pytest_wording(node_id: str, cassette: Path, folder: Path) -> Wording:
     """Return the wording of hints in a test.
 
     Args:
-        node_id: The test.
+        node_id: pytest's ID of the test.
         cassette: The file of the test's fixture; the test itself opened any other file.
         folder: The test's folder, to which the paths in a marker are relative.
     """

@@ -45,7 +45,7 @@ def report_unused(  # noqa: PLR0913, PLR0917 - the parts of a sentence
         remedy = "Delete the file if no model should be called."  # without calls, nothing is pruned
     if level == "error":
         pytest.fail(f"{message} {remedy}", pytrace=False)
-    _warn(f"{message} {remedy}", item.path)
+    _warn_unused(f"{message} {remedy}", item.path)
 
 
 class StaleCassettes:
@@ -94,7 +94,7 @@ class StaleCassettes:
                     if worker:  # xdist would wait forever after an exception
                         warnings.simplefilter("always")
                     try:
-                        _warn(message, folder)
+                        _warn_unused(message, folder)
                     except UnusedCassetteWarning as error:  # raised with `-W error`
                         raise pytest.UsageError(str(error)) from None
 
@@ -122,7 +122,7 @@ class StaleCassettes:
         return is_last_failed or any("::" in argument for argument in self._config.args)
 
 
-def _warn(message: str, path: Path) -> None:
+def _warn_unused(message: str, path: Path) -> None:
     # Line 0 has no text; pytest would otherwise show a whole notebook.
     warnings.warn_explicit(message, UnusedCassetteWarning, str(path), 0)
 

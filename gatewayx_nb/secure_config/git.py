@@ -26,7 +26,7 @@ _MAX_FILE_BYTES = 1 << 20
 """Maximum number of bytes to read from a small file in a repository."""
 
 _INHERITED_VARIABLES = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
-"""Environment variables that are passed to git; others may contain keys."""
+"""Environment variables that are passed to git; other variables may contain keys."""
 
 # The user's own configuration is read, so a file monitor and fetches are disabled here as well.
 _SETTINGS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.precomposeUnicode=true")
@@ -89,19 +89,19 @@ def _query(path: Path, timeout: float, *command: str) -> bool | None:
             relative = (folder / path.name).relative_to(worktree)
             # Git would interpret a path that begins with a colon as a pattern.
             command = (*command, "--", f"./{relative.as_posix()}")
-            return _run(worktree, git_dir, command, timeout)
+            return _run_git(worktree, git_dir, command, timeout)
     return None
 
 
 def _git_dir(path: Path) -> Path | None:
     """Return the folder that ``.git`` is or refers to; ``None`` if it is not a repository."""
     if os.path.isfile(path):  # in a linked worktree or a submodule
-        _, _, target = os.fsdecode(_read(path)).partition("gitdir: ")
+        _, _, target = os.fsdecode(_read_beginning(path)).partition("gitdir: ")
         path = path.parent / target.rstrip("\r\n")
     return path if os.path.lexists(path / "HEAD") else None
 
 
-def _program() -> tuple[str, str] | None:
+def _find_git() -> tuple[str, str] | None:
     """Return the path of git and the search path; ``None`` if git is not installed.
 
     The current folder and other relative folders are not searched, because a project may contain a
@@ -114,8 +114,10 @@ def _program() -> tuple[str, str] | None:
     return (program, path) if program and Path(program).is_absolute() else None
 
 
-def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float) -> bool | None:
-    program_and_path = _program()
+def _run_git(
+    worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
+) -> bool | None:
+    program_and_path = _find_git()
     if program_and_path is None:
         return None
     program, path = program_and_path
@@ -129,10 +131,14 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
                 (empty_git_dir / name).mkdir()
             (empty_git_dir / "HEAD").write_text("ref: refs/heads/main\n")
             # A linked worktree uses the main worktree's exclude file.
-            common_dir = git_dir / os.fsdecode(_read(git_dir / "commondir")).rstrip("\r\n")
-            (empty_git_dir / "info" / "exclude").write_bytes(_read(common_dir / "info" / "exclude"))
+            common_dir = git_dir / os.fsdecode(_read_beginning(git_dir / "commondir")).rstrip(
+                "\r\n"
+            )
+            (empty_git_dir / "info" / "exclude").write_bytes(
+                _read_beginning(common_dir / "info" / "exclude")
+            )
             # The length of the hashes in the index depends on the object format.
-            if _OBJECT_FORMAT.search(_read(common_dir / "config")):
+            if _OBJECT_FORMAT.search(_read_beginning(common_dir / "config")):
                 (empty_git_dir / "config").write_text(_SHA256_CONFIG)
             repository_variables = {
                 "GIT_DIR": folder,
@@ -156,7 +162,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
     return {0: True, 1: False}.get(result.returncode)  # any other status is an error
 
 
-def _read(path: Path) -> bytes:
+def _read_beginning(path: Path) -> bytes:
     """Return the beginning of a file; empty if it is not a regular file or cannot be read."""
     with contextlib.suppress(OSError):
         if os.path.isfile(path):  # reading a pipe might never end

@@ -43,7 +43,7 @@ _SECRET_VARIABLE = re.compile(
 """Names of variables that may contain a key."""
 
 
-def problem_of(name: str, value: object) -> str:
+def header_problem(name: str, value: object) -> str:
     """Return why a header in the settings is invalid; empty if it is valid."""
     if not _NAME.fullmatch(name):
         return "is not a valid header name"
@@ -74,7 +74,7 @@ def first_problem(headers: Mapping[str, object], *, is_one_file: bool) -> str:
         return f"must be at most {_MAX_HEADERS}, got {len(headers)}"
     if is_one_file and len({name.lower() for name in headers}) < len(headers):
         return "must not contain a name twice"
-    problems = ((name, problem_of(name, value)) for name, value in headers.items())
+    problems = ((name, header_problem(name, value)) for name, value in headers.items())
     return next((f"{short_repr(name)} {problem}" for name, problem in problems if problem), "")
 
 

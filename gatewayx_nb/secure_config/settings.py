@@ -229,15 +229,15 @@ def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
     merged_table: dict[str, Any] = {}
     for path in paths:
         if os.path.isfile(path):
-            table = _read(path)
+            table = _read_table(path)
             # Each file is also validated alone, so that an error names the file.
-            if _settings(table, path).tools.approve == "always" and path != user:
+            if _settings_from(table, path).tools.approve == "always" and path != user:
                 raise _project_approval_error(path, user)
             # Servers are not merged: the result could be a command that neither file contains.
             servers = {**table.get("mcp", {}), **merged_table.get("mcp", {})}
-            merged_table = _merge(table, _with_stricter(merged_table, table))
+            merged_table = _merge_tables(table, _with_stricter(merged_table, table))
             merged_table |= {"mcp": servers} if servers else {}
-    return _settings(merged_table, None)
+    return _settings_from(merged_table, None)
 
 
 def _project_approval_error(path: Path, user: Path | None) -> ConfigError:
@@ -272,7 +272,7 @@ def _with_stricter(table: TomlTable, other_table: TomlTable) -> TomlTable:
     for section, name, value in _STRICTER_VALUES:
         if other_table.get(section, {}).get(name) == value:
             stricter_values[section] = {name: value}
-    return _merge(table, stricter_values)
+    return _merge_tables(table, stricter_values)
 
 
 def save_default(path: Path, reference: str) -> None:
@@ -317,7 +317,7 @@ def _differs_only_in_default(text: str, new_text: str, reference: str) -> bool:
         return False
 
 
-def _read(path: Path) -> TomlTable:
+def _read_table(path: Path) -> TomlTable:
     try:
         return read_toml(path)
     # `int` refuses integers of more than 4,300 digits with a ValueError.
@@ -339,17 +339,17 @@ def _read_hint(path: Path, error: Exception) -> str:
     return f"{remedy}, or move the file away: `mv {shell_path} {shell_path}.off`."
 
 
-def _merge(base: TomlTable, overrides: TomlTable) -> dict[str, Any]:
+def _merge_tables(base: TomlTable, overrides: TomlTable) -> dict[str, Any]:
     """Return ``base`` updated with ``overrides``; nested tables are merged recursively."""
     tables = {
-        key: _merge(base[key], value)
+        key: _merge_tables(base[key], value)
         for key, value in overrides.items()
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
     }
     return {**base, **overrides, **tables}
 
 
-def _settings(table: TomlTable, path: Path | None) -> Settings:
+def _settings_from(table: TomlTable, path: Path | None) -> Settings:
     """Validate a table and return the settings; error messages name ``path``."""
     reader = _Reader(path)
     reader.reject_unknown(table, "")

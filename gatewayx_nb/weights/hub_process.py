@@ -76,7 +76,7 @@ class Hub:
             GatewayError: If the job fails.
         """
         hub_settings = {"endpoint": self.endpoint, "ca_bundle": self.ca_bundle}
-        status, result = _run(
+        status, result = _run_client(
             self.env, {"action": action, "repo": repo, **hub_settings, **arguments}, report
         )
         if result is None:
@@ -156,7 +156,7 @@ def _proxies(env: Mapping[str, str], network: Network) -> dict[str, str]:
     return proxies
 
 
-def _run(
+def _run_client(
     env: Mapping[str, str], job: Mapping[str, object], report: Callable[[], object]
 ) -> tuple[int, dict[str, Any] | None]:
     """Return the exit status of the client, and its result; ``None`` without a result."""
@@ -171,11 +171,11 @@ def _run(
         )
         assert process.stdin is not None  # noqa: S101 - it is a pipe
         with contextlib.suppress(OSError), process.stdin:  # closing the pipe flushes it
-            _wait(process, process.stdin, json.dumps(job).encode() + b"\n", report)
-        return process.returncode, _result(output)
+            _send_and_wait(process, process.stdin, json.dumps(job).encode() + b"\n", report)
+        return process.returncode, _read_result(output)
 
 
-def _wait(
+def _send_and_wait(
     process: subprocess.Popen[bytes], stdin: IO[bytes], job: bytes, report: Callable[[], object]
 ) -> None:
     """Send the job, and wait for the end of the process."""
@@ -193,7 +193,7 @@ def _wait(
         process.wait()
 
 
-def _result(output: IO[bytes]) -> dict[str, Any] | None:
+def _read_result(output: IO[bytes]) -> dict[str, Any] | None:
     output.seek(0)
     try:
         result: dict[str, Any] = json.load(output)

@@ -41,7 +41,7 @@ def pull(
     """Download a model to the user's cache folder and return the file's path.
 
     An existing file is verified, and downloaded again only if it is damaged. If another process is
-    pulling the same model, this one waits for it. The next pull resumes an interrupted download
+    pulling the same model, this call waits for it. The next pull resumes an interrupted download
     from the hub; other interrupted downloads leave no files. ``models("local")`` lists the models
     on this machine.
 
