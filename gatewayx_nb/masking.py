@@ -70,7 +70,7 @@ _MORE_ESCAPES = re.compile(rf"(?:{_ESCAPE.pattern})*")
 _LONGEST_ESCAPE = 6
 
 _MAX_ESCAPES = 1 << 16
-"""Maximum length of a run of escapes that is decoded; a longer one is masked as a whole."""
+"""Maximum length of a run of escapes that is decoded; a longer run is masked as a whole."""
 
 _ESCAPE_STARTS = ("%", r"\x", r"\u00", "&#")
 

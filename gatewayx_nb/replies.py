@@ -257,7 +257,7 @@ class Reply(Generic[T_co]):
         latency: Seconds from the call to the end of the reply.
         time_to_first: Seconds from the call to the first chunk.
         attempts: Number of times that the request was sent.
-        replayed: Whether it was replayed from a cassette, with the figures of the recorded call.
+        replayed: Whether it was replayed from a cassette, with the recorded usage, cost and times.
         interrupted: Whether the caller stopped the call; the text is then a partial reply.
         fallback_from: The reference that was called first, if a fallback replied.
         parsed: The reply as data, if a schema was requested.

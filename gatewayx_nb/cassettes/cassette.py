@@ -141,7 +141,7 @@ class Cassette:
 
     @property
     def problem(self) -> str:
-        """One line about entries that were skipped or not written; empty without a problem."""
+        """A one-line message about entries that were skipped or not written, or an empty string."""
         parts = [self._skipped_lines, self._other_model_message, self._refusal, self._failure]
         return " ".join(filter(None, [*parts[:1], self._conflict_message(), *parts[1:]]))
 
@@ -152,7 +152,10 @@ class Cassette:
 
     @property
     def warning(self) -> str:
-        """Warning if git tracks the cassette and an entry contains private text; see `privacy`."""
+        """A warning if git tracks the cassette and an entry contains private text, or ``""``.
+
+        See `privacy`.
+        """
         if not len(self) or not tracked_by_git(self.path):
             return ""
         return privacy.tracked_warning(self.path)
@@ -222,7 +225,7 @@ class Cassette:
     def _plan(
         self, request: CassetteRequest, *, renew: bool
     ) -> tuple[cassette_lines.CassetteLine | None, int]:
-        """Count a call; return its line if it is replayed, and the number of equal calls before."""
+        """Count a call; return the line that answers it, if any, and the call's ``repeat``."""
         group = self.index.find(request, by_reference=self.mode == "replay")
         recorded_lines = self.index.group_lines(group)
         planned_count = self._planned_counts[group]

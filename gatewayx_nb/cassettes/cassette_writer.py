@@ -34,7 +34,7 @@ class CassetteSession:
     Attributes:
         index: The recorded calls.
         calls: The calls that were made, in the order in which they were planned.
-        lock: Held while these are read or changed.
+        lock: Held while ``index`` or ``calls`` is read or changed.
     """
 
     index: CassetteIndex

@@ -87,7 +87,7 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
         return _dump_arguments(self.arguments, has_spaces=self.spaced)
 
 
-MAX_RESULT_IMAGES = 1 << 20
+MAX_RESULT_IMAGE_BYTES = 1 << 20
 """Maximum total size in bytes of the images in a request's tool results that are recorded."""
 
 
@@ -147,7 +147,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         resolved: The model that the reference named when the call was recorded; empty if unknown.
         repeat: Number of identical calls before this call.
         result_images: The images in the tool results at the end of the request, of which the
-            request has only digests; empty if they exceed `MAX_RESULT_IMAGES` bytes.
+            request has only digests; empty if they exceed `MAX_RESULT_IMAGE_BYTES`.
         text: The text of the answer.
         reasoning: The reasoning.
         tool_calls: The tool calls that the model requested.
@@ -307,9 +307,9 @@ def _result_part(part: RecordedPart, images: Mapping[str, RecordedAnswerImage]) 
 
 
 def result_images_of(message: Message) -> tuple[RecordedAnswerImage, ...]:
-    """Return the images in a message's tool results; none if they exceed `MAX_RESULT_IMAGES`."""
+    """Return the images in a tool message; none if they exceed `MAX_RESULT_IMAGE_BYTES`."""
     images = message.images if message.role == "tool" else ()
-    if sum(len(image.data) for image in images) > MAX_RESULT_IMAGES:
+    if sum(len(image.data) for image in images) > MAX_RESULT_IMAGE_BYTES:
         return ()
     return tuple(RecordedAnswerImage(image.mime, image.data) for image in images if image.data)
 

@@ -39,14 +39,17 @@ _KEY_PATTERNS = re.compile(
     ) | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----""",
     re.VERBOSE | re.ASCII,
 )
-"""Key patterns: https://docs.github.com/code-security/secret-scanning and the providers."""
+"""Patterns of keys, from GitHub's and the providers' documentation.
+
+https://docs.github.com/code-security/secret-scanning
+"""
 
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
 
 _LOCATIONS = {"text": "the answer", "reasoning": "the reasoning"}
-"""Names of an entry's fields in messages."""
+"""Descriptions of an entry's fields, for messages."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}", re.ASCII)
 _WHITESPACE = re.compile(r"\s+")

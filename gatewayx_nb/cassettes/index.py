@@ -245,7 +245,7 @@ class CassetteIndex:
 
 
 def key_of_results(body: RequestBody) -> bytes:
-    """Return the key of the results at the end of a request: the digest of the request before them.
+    """Return the key of the tool results at the end of a request: the digest without these results.
 
     ``tool_choice`` is ignored, because only the first request of a call may force a tool.
     """

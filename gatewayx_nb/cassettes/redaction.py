@@ -97,7 +97,8 @@ def _wrap_hook(hook: Any, setting: str) -> Redact:  # noqa: ANN401 - user code
         if isinstance(redacted_text, str):
             return redacted_text
         raise ConfigError(
-            f"[cassettes] redact: {setting} {problem}.", hint="Fix it. Nothing was written."
+            f"[cassettes] redact: {setting} {problem}.",
+            hint="Fix the function. Nothing was written.",
         ) from None
 
     return redact

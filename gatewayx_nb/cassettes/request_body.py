@@ -255,7 +255,7 @@ def _check_finite(value: object) -> None:
 def _not_json_error(description: str) -> UsageError:
     return UsageError(
         f"params must be JSON to be recorded in a cassette, got {description}.",
-        hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),
+        hint=as_hint("Pass a JSON value.") | Hint("bypass_cassette"),
     )
 
 

@@ -57,7 +57,7 @@ class GridColumns:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The prompts, models and option_sets of options that are combined into variants."""
+    """The prompts, models and sets of options that are combined into variants."""
 
     prompts: Mapping[str, Prompt]
     models: Sequence[str]

@@ -297,7 +297,8 @@ def judge(
     Args:
         question: A template that is filled in from the row: ``{{source}}``, ``{{row.source}}`` or
             ``{{row["Subject Line"]}}`` is the value of a column, ``{{expected}}`` the expected
-            answer. If the question contains it, rows without an expected answer are not judged.
+            answer. Rows without an expected answer are not judged if the
+            question contains ``{{expected}}``.
         model: Reference of the model that judges; the default model if omitted.
         labels: The verdicts from which the model chooses. For ``yes`` and ``no``, the score is a
             bool; for other verdicts, it is the verdict itself. A dict maps each verdict to its

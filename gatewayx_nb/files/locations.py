@@ -170,7 +170,7 @@ def _relative_to_home(path: Path) -> str:
 
 def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
     """Return platformdirs' configuration folder ``gatewayx``, which need not exist."""
-    # Read the variable current_folder, because platformdirs reads only the process's environment.
+    # Read the variable here, because platformdirs reads only the process's environment.
     config_home = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
     if config_home and not Path(config_home).is_absolute():
         config_home = str(Path.home() / ".config")  # the specification says to ignore it

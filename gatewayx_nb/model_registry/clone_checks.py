@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CloneChecks:
-    """Compares an engine with the one that the user may have intended.
+    """Compares an engine with the engine that the user may have intended.
 
     A key that the user has put into the project's key file is not tracked by git. The user intends
     this key for the address that the project sets.

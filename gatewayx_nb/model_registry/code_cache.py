@@ -29,7 +29,7 @@ class _InstanceFailure:
 
 
 class EngineCodeCache:
-    """Loaded engine code, and load failures.
+    """Caches loaded engine code and load failures.
 
     The cache has no lock: each engine's host performs one load at a time, and a load that hangs
     must not block other engines.

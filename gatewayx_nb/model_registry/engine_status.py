@@ -41,13 +41,13 @@ class EngineStatus:
     Attributes:
         name: The engine's name.
         model: The default model; empty if only the engine's code defines it.
-        key: Whether its key is set.
+        key: The state of the engine's key, or ``"not needed"``.
         state: Whether the engine can be called and, if not, why.
         source: The location of the engine's code, in short form.
         where: The full location of the engine's code.
         loaded: Whether the engine's code has been executed.
-        error: The error, in one line.
-        warning: A warning, in one line.
+        error: What prevents calls to the engine, in one line; empty if there is no error.
+        warning: A warning about the engine's file or entry, in one line; empty if there is none.
         variable: The variable from which the key is read.
         found_in: The environment or file in which the key is set.
         last_error: The error of the last call, in one line; empty if the call succeeded.
@@ -176,7 +176,7 @@ _FOLDING: RowFolding[EngineStatus] = RowFolding(_is_not_set_up, _not_set_up_line
 
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:
-    """Return a table of engines, ready ones first; a line names those that are not set up."""
+    """Return a table of engines: ready engines first, and one line for those not set up."""
     ordered_rows = sorted(rows, key=lambda row: _READINESS_ORDER.index(row.readiness))
     return Table(ordered_rows, ENGINE_COLUMNS, notes, _FOLDING)
 

@@ -38,7 +38,7 @@ class Choice:
     has_cloned_key: bool = False
 
     def __or__(self, other: Choice) -> Choice:
-        """Return a choice with the reasons of both."""
+        """Return a choice that combines the reasons of both choices."""
         return Choice(
             self.where or other.where,
             self.is_redirected or other.is_redirected,
@@ -51,7 +51,7 @@ NAMED = Choice()
 
 
 def find_key(source: EngineSource, config: Config, owner: Owner | None = None) -> Key:
-    """Return an engine's key, from one owner or any; an entry may name the vendor's variable."""
+    """Return an engine's key; ``owner`` restricts the search to one owner's keys."""
     vendor_variable = source.key if isinstance(source, EngineEntry) else ""
     return config.key(source.name, vendor_variable, owner)
 
@@ -88,7 +88,7 @@ def missing_permissions(
 
     Args:
         source: The engine.
-        key: Its key.
+        key: The engine's key.
         sources: All engines.
         config: Settings, keys and permissions.
         choice: Why the engine is called. If the project chooses the engine, its file or host needs

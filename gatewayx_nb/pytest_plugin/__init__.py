@@ -33,7 +33,7 @@ _HAS_PASSED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options."""
+    """Add the command-line options."""
     group = parser.getgroup("gatewayx", "Gateway X")
     group.addoption(
         "--gatewayx-record",

@@ -79,7 +79,7 @@ class StaleCassettes:
         }
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Warn about files that do not belong to a test."""
+        """Warn about cassettes that do not belong to a test."""
         # Each xdist worker collects all tests.
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         if worker not in ("", "gw0") or self._is_partial():
@@ -99,12 +99,12 @@ class StaleCassettes:
                         raise pytest.UsageError(str(error)) from None
 
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, when: str) -> None:
-        """Count the files; xdist forwards its workers' warnings."""
+        """Count the stale cassettes; xdist forwards its workers' warnings."""
         if when == "collect" and issubclass(warning_message.category, UnusedCassetteWarning):
             self._stale_count += 1
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Fail the run if files do not belong to a test and the option is ``error``."""
+        """Fail the run if cassettes do not belong to a test and the option is ``error``."""
         is_failure = self._stale_count and self._config.getoption("--gatewayx-unused") == "error"
         if is_failure and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -24,18 +24,18 @@ class FileSecurity:
     """Security status of a file or folder; contains no user names, and no paths outside its folder.
 
     Attributes:
-        place: The folder to which ``path`` is relative.
-        kind: What it contains.
-        path: Its path, with forward slashes.
-        exists: Whether it exists.
-        link: Whether it is a symlink.
-        mode: Its permissions in octal, such as ``"0600"``; ``None`` if it has none.
-        yours: Whether it belongs to the user of this process.
-        root: Whether it belongs to root.
-        others_read: Whether its group or others may read it.
-        others_write: Whether its group or others may write to it.
-        ignored: Whether git ignores it; ``None`` if unknown or not checked.
-        tracked: Whether git tracks it; ``None`` if unknown or not checked.
+        place: The owner of the folder to which ``path`` is relative.
+        kind: What the file or folder contains.
+        path: The path, with forward slashes.
+        exists: Whether the path exists.
+        link: Whether the path is a symlink.
+        mode: The permissions in octal, such as ``"0600"``; ``None`` if there are none.
+        yours: Whether the path belongs to the user of this process.
+        root: Whether the path belongs to root.
+        others_read: Whether the group or other users have permission to read.
+        others_write: Whether the group or other users have permission to write.
+        ignored: Whether git ignores the path; ``None`` if unknown or not checked.
+        tracked: Whether git tracks the path; ``None`` if unknown or not checked.
     """
 
     place: Owner

@@ -44,7 +44,7 @@ class Config:
 
     Attributes:
         problems: The reasons why settings files are not read, one line each.
-        settings: The project's and the user's settings.
+        settings: The settings of the project and the user, merged.
         user_settings: The user's settings only.
         allowed_tools: The tools of MCP servers that the user has allowed, with their digests.
     """
@@ -197,7 +197,7 @@ class Config:
                 yield folder, owners_settings.limits.max_cost_per_day
 
     def key_destinations(self, engine: str) -> Iterator[Permission]:
-        """Yield the hosts and proxies that the project's files set for an engine's key."""
+        """Yield the permissions to send an engine's key where the project's settings point."""
         name = engine_variable(engine, "BASE_URL")
         table = self._project_settings.engines.get(engine, {})
         if self.keys.owner(name) == "project":
@@ -209,10 +209,10 @@ class Config:
         yield from self.network_permissions(engine)
 
     def option_permissions(self, engine: str) -> Iterator[Permission]:
-        """Yield the permissions for options in the project's settings, which may name a host.
+        """Yield the permissions for an engine's options in the project's settings.
 
-        Only engines that are not shipped need such a permission, because their code may use an
-        option in any way.
+        An option may name a host. Only engines that are not shipped need such a permission, because
+        their code may use an option in any way.
         """
         for name, value in self._project_settings.engines.get(engine, {}).items():
             if name not in ("model", "base_url", *settings.POOL_OPTIONS):

@@ -45,11 +45,11 @@ class Setting:
     """A setting of ``config/gatewayx.toml``.
 
     Attributes:
-        table: Name of its table; empty for the top of the file.
-        name: Its name in the table.
-        kind: Its valid values.
-        default: Its value if no file sets it.
-        help: What it sets, in one sentence.
+        table: Name of the setting's table; empty for a setting above the first table.
+        name: Name of the setting in its table.
+        kind: The valid values.
+        default: The value if no file contains the setting.
+        help: What the setting controls, in one sentence.
     """
 
     table: str

@@ -67,7 +67,7 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
     Raises:
         UnusableFileError: If the file or a companion file, such as its journal, is not a regular
             file.
-        OSError: If one of these files is a symlink or, in a project, its folder is.
+        OSError: If one of these files, or the folder of a project's file, is a symlink.
     """
     deadline = time.monotonic() + 2 * timeout
     with contextlib.closing(connect(path, timeout)) as database:
@@ -90,7 +90,7 @@ def connect(
     Raises:
         UnusableFileError: If the file or a companion file, such as its journal, is not a regular
             file.
-        OSError: If one of these files is a symlink or, in a project, its folder is.
+        OSError: If one of these files, or the folder of a project's file, is a symlink.
     """
     refuse_special_files(path)
     _refuse_super_journal(path)
@@ -128,18 +128,18 @@ def refuse_special_files(path: Path) -> None:
     """Refuse symlinks, which SQLite would follow, and pipes, from which it would read forever."""
     # The user's own folder may be a symlink, but not a project's.
     folder = [path.parent] if path.parent.name.startswith(".") else []
-    for part in (
+    for checked_path in (
         *folder,
         *(path.with_name(path.name + suffix) for suffix in ("", *_COMPANION_SUFFIXES)),
     ):
         try:
-            mode = part.lstat().st_mode
+            mode = checked_path.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             continue
         if stat.S_ISLNK(mode):
-            raise OSError(f"{part.name} is a symlink")
-        if part != path.parent and not stat.S_ISREG(mode):
-            raise UnusableFileError(f"{part.name} is not a regular file")
+            raise OSError(f"{checked_path.name} is a symlink")
+        if checked_path != path.parent and not stat.S_ISREG(mode):
+            raise UnusableFileError(f"{checked_path.name} is not a regular file")
 
 
 def _refuse_super_journal(path: Path) -> None:

@@ -147,7 +147,7 @@ class JobParts:
         return []
 
     def add(self, part: JobPart, prompts: Iterable[str], figures: JobFigures) -> JobPart:
-        """Store a part before it is submitted, and the job's figures; return the stored part.
+        """Store a part before it is submitted, and the job's progress; return the stored part.
 
         Args:
             part: The part, not yet submitted.

@@ -116,7 +116,7 @@ def config_error(path: Path, error: Exception, action: str) -> ConfigError:
     """Return a typed error that says why the file cannot be used."""
     shell_path = quoted_path(path)
     hint: Hint | str = (
-        f"Move it away: `mv {shell_path} {shell_path}.off`; the next job creates a new one."
+        f"Move the file away: `mv {shell_path} {shell_path}.off`; the next job creates a new file."
     )
     if database.is_from_later_version(error):
         hint = "Upgrade gatewayx-nb, or set another `folder` in the `[storage]` settings."

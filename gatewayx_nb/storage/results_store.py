@@ -173,7 +173,8 @@ class ResultsStore:
             raise ConfigError(
                 f"the results {str(self.path)!r} may be part of a repository, so somebody else"
                 " may have written their answers.",
-                hint=f"Move it away: `mv {quoted_path(self.path)} {quoted_path(self.path)}.off`.",
+                hint="Move the file away:"
+                f" `mv {quoted_path(self.path)} {quoted_path(self.path)}.off`.",
                 topic="tracked-results",
             )
 

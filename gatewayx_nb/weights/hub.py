@@ -139,7 +139,7 @@ class _Download:
         # A changed model has another folder, because the old model may be in use.
         target = folder / version
         target.mkdir(parents=True, exist_ok=True)
-        self._forget_other_versions(folder, version)
+        self._remove_stale_parts(folder, version)
         missing_files = [file for file in self.variant.files if not self._is_whole(target, file)]
         self._check_space(target, missing_files)
         if missing_files:
@@ -154,7 +154,7 @@ class _Download:
                 shutil.rmtree(subfolder, ignore_errors=True)
         return LocalModel(self.name, folder / model_files[0].path, self.variant.size, source)
 
-    def _forget_other_versions(self, folder: Path, version: str) -> None:
+    def _remove_stale_parts(self, folder: Path, version: str) -> None:
         """Remove partial downloads of files that have since changed on the hub."""
         stale_parts = [part for part in folder.glob("*/*.part") if part.parent.name != version]
         for part in stale_parts:

@@ -91,7 +91,7 @@ class Hub:
 
 
 def connect(env: Mapping[str, str], config: Config) -> Hub:
-    """Return the hub in the environment.
+    """Return the hub that the environment selects.
 
     Raises:
         ConfigError: If ``HF_ENDPOINT`` is not a URL to which a token may be sent.

