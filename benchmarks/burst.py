@@ -1,9 +1,9 @@
-"""Time of a burst: 2,000 calls, 500 concurrently, to a server that takes 200 ms for each.
+"""Measures a burst: 2,000 calls, 500 at a time, to a server that takes 200 ms for each.
 
     python benchmarks/burst.py
 
-Prints wall-clock seconds and their ratio to the bare transport. The two contenders take turns in
-one run, and the server does the same work for both. The lower bound is 0.8 s.
+Prints the wall-clock seconds, and their ratio to those of the bare transport. The two contenders
+take turns in one run, and the server does the same work for both. The lower bound is 0.8 s.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BARE, OURS = "httpx on aiohttp", "gatewayx_nb"
 
 
 async def burst(contender: Any) -> float:  # noqa: ANN401 - see `Contender`
-    """Return the seconds that all the calls take."""
+    """Return the seconds that the burst takes."""
     calls: Iterator[None] = iter([None] * CALLS)
 
     async def ask() -> None:
@@ -39,7 +39,7 @@ async def burst(contender: Any) -> float:  # noqa: ANN401 - see `Contender`
 
 
 async def measure(contenders: dict[str, Any]) -> dict[str, list[float]]:
-    """Return the seconds of each round but the first, which opens the connections."""
+    """Return the seconds of all rounds except the first, which opens the connections."""
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS + 1):
         for name, contender in contenders.items():
@@ -48,7 +48,7 @@ async def measure(contenders: dict[str, Any]) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Measure, and print the medians and their ratio."""
+    """Measure the contenders, and print the medians and their ratios."""
     with served() as root:
         contenders = {name: CONTENDERS[name][1](f"{root}/v1") for name in (BARE, OURS)}
         times = asyncio.run(measure(contenders))

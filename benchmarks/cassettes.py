@@ -1,8 +1,8 @@
-"""Opening and renewing large cassettes, beside reading and appending the same lines by hand.
+"""Measures opening and renewing large cassettes, beside handwritten code for the same lines.
 
     python benchmarks/cassettes.py [--quick]
 
-Each row is the median of several rounds. The ratio compares it with what a script of one's own
+Each row is the median of several rounds. The ratio compares it with what a handwritten script
 would do: `json.loads` for each line, or a line appended to a file and flushed to the disk.
 """
 
@@ -64,7 +64,7 @@ def load(path: Path) -> Cassette:
 
 
 def renew(path: Path, rows: list[CassetteEntry], prefix: str) -> None:
-    """Record every call again, with another answer."""
+    """Record every call again with a different answer, and check the first two."""
     with Cassette(path, "record", Redaction(str, dict)) as cassette:
         for number, row in enumerate(rows):
             cassette.find(CassetteRequest(row.reference, row.engine, row.model, row.request))
@@ -74,7 +74,7 @@ def renew(path: Path, rows: list[CassetteEntry], prefix: str) -> None:
 
 
 def append_by_hand(path: Path, rows: list[CassetteEntry]) -> None:
-    """Append a line for each call, and flush it to the disk."""
+    """Append a line for each call, and sync it to the disk."""
     for row in rows:
         with path.open("ab") as file:
             file.write(encode(row) + b"\n")
@@ -83,7 +83,7 @@ def append_by_hand(path: Path, rows: list[CassetteEntry]) -> None:
 
 
 def seconds(function: Callable[..., object], *arguments: object) -> float:
-    """Return the time that a call takes."""
+    """Return the seconds that a call of the function takes."""
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start

@@ -1,7 +1,7 @@
 """The contenders: this package, its transport, and the alternatives.
 
-Each one requests a whole answer from a server, or reads a stream to its end. It imports its package
-when it is created, so that no process loads the packages of the others.
+A contender requests a whole answer from a server, or reads a stream to its end. It imports its
+package when it is created, so that a process loads only the packages that it measures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIMEOUT = 600.0
 class Contender(Protocol):
     """Sends calls to the server at a base URL.
 
-    A blocking contender has plain methods of the same names instead.
+    A blocking contender has methods with the same names that are not coroutines.
     """
 
     def __init__(self, url: str) -> None: ...
@@ -38,9 +38,9 @@ class Contender(Protocol):
 
 
 class Httpx:
-    """Handwritten code on httpx, with as many connections as calls.
+    """Handwritten code on httpx that opens as many connections as there are calls.
 
-    It keeps 20 of them alive, which is the default. With all of them alive it is ten times slower,
+    It keeps 20 of them alive, the default of httpx. With all of them alive, it is ten times slower,
     because each request checks every idle connection. Over TLS, new connections would cost more.
     """
 
@@ -49,13 +49,13 @@ class Httpx:
         self._http = self._client()
 
     async def ask(self, prompt: str) -> str:
-        """Post, and parse the body as JSON."""
+        """Send the prompt, and parse the response as JSON."""
         answer = await self._http.post(self._url, json=_payload(prompt))
         text: str = answer.raise_for_status().json()["choices"][0]["message"]["content"]
         return text
 
     async def count(self, prompt: str) -> int:
-        """Post, and parse the lines that hold text as JSON."""
+        """Send the prompt, and parse the lines that contain text as JSON."""
         payload = _payload(prompt) | {"stream": True}
         count = 0
         async with self._http.stream("POST", self._url, json=payload) as answer:
@@ -77,7 +77,7 @@ class Httpx:
 
 
 class HttpxOnAiohttp(Httpx):
-    """The same code on the connections of aiohttp, which this package uses without httpx."""
+    """The same code on connections of aiohttp, which this package uses without httpx."""
 
     def _client(self) -> httpx.AsyncClient:
         import aiohttp
@@ -111,7 +111,7 @@ class Ours:
         return (await self._pool.aask(prompt, model=self._model)).text
 
     async def count(self, prompt: str) -> int:
-        """Read the chunks that hold text."""
+        """Count the chunks that contain text."""
         return sum(
             [1 async for chunk in self._pool.astream(prompt, model=self._model) if chunk.text]
         )
@@ -125,7 +125,7 @@ class OursInThread(Ours):
         return self._pool.ask(prompt, model=self._model).text
 
     def count(self, prompt: str) -> int:  # type: ignore[override]
-        """Read the chunks that hold text."""
+        """Count the chunks that contain text."""
         return sum(1 for chunk in self._pool.stream(prompt, model=self._model) if chunk.text)
 
 
@@ -142,7 +142,7 @@ class OpenAI:
         return _text(await self._client.chat.completions.create(**_payload(prompt)))
 
     async def count(self, prompt: str) -> int:
-        """Read the chunks that hold text."""
+        """Count the chunks that contain text."""
         stream = await self._client.chat.completions.create(**_payload(prompt), stream=True)
         return await _count_texts(stream)
 
@@ -162,7 +162,7 @@ class AISuite:
         return _text(await self._chat.completions.acreate(**_payload(prompt) | self._model))
 
     async def count(self, prompt: str) -> int:
-        """Read the chunks that hold text."""
+        """Count the chunks that contain text."""
         payload = _payload(prompt) | self._model
         return await _count_texts(await self._chat.completions.acreate(**payload, stream=True))
 
@@ -187,7 +187,7 @@ class LiteLLM:
         return _text(await self._complete(**_payload(prompt) | self._options))
 
     async def count(self, prompt: str) -> int:
-        """Read the chunks that hold text."""
+        """Count the chunks that contain text."""
         return await _count_texts(
             await self._complete(**_payload(prompt) | self._options, stream=True)
         )
@@ -206,7 +206,7 @@ CONTENDERS: Mapping[str, tuple[str, type[Any]]] = {
     "aisuite": ("aisuite", AISuite),
     "litellm": ("litellm", LiteLLM),
 }
-"""The package that must be installed and the class, by row name."""
+"""The required package and the class, by the name in the tables."""
 
 
 def _payload(prompt: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A loopback server that counts requests and refuses those beyond a limit.
+"""A loopback server that counts requests, and refuses those that exceed a limit.
 
     python benchmarks/counting_server.py KIND
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import server
 
 PER_SECOND, AT_ONCE, LATENCY = 100, 40, 0.2
-"""The limits, and the seconds that an answer takes."""
+"""Requests per second, requests at once, and the seconds that an answer takes."""
 
 TOKENS_PER_SECOND = 10_000
 HALVED_AFTER = 30.0
@@ -35,12 +35,12 @@ LIMITS = {
     "halved": "100 requests a second, not stated, then 50",
     "at-once": "40 requests at once, not stated",
 }
-"""What each kind of server allows."""
+"""Descriptions of the limits, by kind of server."""
 
 
 @dataclass
 class Counter:
-    """Counts the amounts of the last second, and what was accepted and refused in each second."""
+    """Counts the use in the last second, and what was accepted and refused in each second."""
 
     kind: str
     log: deque[tuple[float, int]] = field(default_factory=deque)
@@ -51,7 +51,7 @@ class Counter:
     refused: dict[int, int] = field(default_factory=dict)
 
     def accept(self, tokens: int) -> bool:
-        """Count a request, and return whether it is within the limit."""
+        """Count a request; return whether it is within the limit."""
         now = time.monotonic()
         self.first = self.first or now
         while self.log and self.log[0][0] <= now - 1:
@@ -70,7 +70,7 @@ class Counter:
         return is_accepted
 
     def headers(self) -> bytes:
-        """Return the headers that state the limit of a minute, if it is stated."""
+        """Return the headers that state the limit per minute, or ``b""`` if it is not stated."""
         if self.kind == "headers":
             return b"x-ratelimit-limit-requests: %d\r\n" % (60 * PER_SECOND)
         if self.kind == "tokens":

@@ -1,11 +1,11 @@
-"""The time of an evaluation beside that of a map, and of its summary.
+"""Measures an evaluation beside a map of as many calls, and the summary of an evaluation.
 
     python benchmarks/evaluating.py [--quick]
 
 An in-memory engine answers after 50 ms, and 100 calls are in flight. An evaluation of 1,000 rows
 and four variants takes turns with a map of 4,000 rows; the table shows medians. Then a scorer is
-added, for which nothing is asked, and 100,000 scored answers are summarized and displayed.
-``--quick`` asks for few rows, once, to test the script.
+added, which requires no further calls, and 100,000 scored answers are summarized and displayed.
+``--quick`` measures few rows once, to test the script.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _numbers = itertools.count()
 
 
 class Waiting(LLMEngine):
-    """An engine that answers after 50 ms, and counts its calls."""
+    """An engine that answers after 50 ms and counts its calls."""
 
     requires_key = False
     model_name = "waiting"

@@ -1,4 +1,4 @@
-"""LiteLLM's proxy in front of a provider, for the benchmark `serving.py`.
+"""Serves LiteLLM's proxy in front of a provider, for the benchmark `serving.py`.
 
     python benchmarks/litellm_proxy.py PROVIDER_URL
 

@@ -29,7 +29,7 @@ _STATEMENTS = {
     "import aisuite": "aisuite",
     "import litellm": "litellm",
 }
-"""By import statement, the package that must be installed."""
+"""The required package, by import statement."""
 
 _LOAD_EXT = """
 import time
@@ -54,9 +54,9 @@ _KEYS = {f"GATEWAYX_E{number}_API_KEY": "k" for number in range(5)}
 
 
 def report(*, quick: bool) -> None:
-    """Print all results: wall time, and CPU time for the calls.
+    """Measure everything, and print wall times, and CPU times for the calls.
 
-    The minimum of the rounds counts, because other load on the machine can only add time.
+    Each result is the minimum of several rounds, because other load can only add time.
     """
     rounds = 1 if quick else 3
     print("\nImports, each in a new process" + " " * 26 + "µs")

@@ -1,11 +1,11 @@
-"""The CPU cost of a call on this machine, compared with the alternatives.
+"""Measures the CPU cost of a call on this machine, compared with the alternatives.
 
     python benchmarks/overhead.py [--quick]
 
 A loopback server answers immediately, so only the client's own work is measured: the CPU time of
 all threads of its process. Each contender has its own process; they take turns in each round, and
-the median of the rounds counts. It takes about three minutes on two idle cores; ``--quick`` takes
-about 20 s and is less precise.
+the results are medians of the rounds. The benchmark takes about three minutes on two idle cores;
+``--quick`` takes about 20 s and is less precise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BUDGET = 5.0
-"""Seconds after which a contender is not measured a second time for the same figure."""
+"""Seconds of measuring after which a contender is not measured again in the same scenario."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Scenario:
     task: Task
 
     def suits(self, name: str) -> bool:
-        """Return whether a contender can run it; a blocking one makes one call at a time."""
+        """Return whether a contender supports it; a blocking one makes one call at a time."""
         return self.task.in_flight == 1 or "sync" not in name
 
 
@@ -65,7 +65,7 @@ class Samples:
 def scenarios(*, quick: bool) -> list[Scenario]:
     """Return the scenarios to measure.
 
-    The server delays its answers until all calls are open.
+    The answers are delayed so that all concurrent calls are open before the first answer.
     """
     seconds = 0.2 if quick else 0.8
     calls = [(1, 0.0), (50, 0.1)] if quick else [(1, 0.0), (100, 0.1), (500, 0.5)]
@@ -93,7 +93,7 @@ class Worker:
         self._process = process.start("worker.py", name, url)
 
     def ready(self) -> None:
-        """Wait until its imports are done."""
+        """Wait until the process has imported its packages."""
         self._line()
 
     def measure(self, task: Task) -> Sample:
@@ -104,7 +104,7 @@ class Worker:
         return Sample(**json.loads(self._line()))
 
     def close(self) -> None:
-        """End the process: gracefully, so that it removes its folder, otherwise by force."""
+        """Let the process exit and remove its folder; kill it if that takes more than 5 s."""
         try:
             self._process.communicate(timeout=5)
         except subprocess.TimeoutExpired:
@@ -133,7 +133,7 @@ def served() -> Iterator[str]:
 
 @contextlib.contextmanager
 def working(names: list[str], url: str) -> Iterator[list[Worker]]:
-    """Run one process per contender."""
+    """Start a process for each contender, and yield them when all are ready."""
     with contextlib.ExitStack() as stack:
         workers = []
         for name in names:
@@ -145,7 +145,7 @@ def working(names: list[str], url: str) -> Iterator[list[Worker]]:
 
 
 def race(scenario: Scenario, workers: list[Worker], rounds: int, root: str) -> dict[str, Samples]:
-    """Measure all contenders in turns; a slow one has fewer rounds, but at least one."""
+    """Measure the contenders in turn; slow ones have fewer rounds, but at least one."""
     figures = {worker.name: Samples() for worker in workers if scenario.suits(worker.name)}
     for _ in range(rounds):
         for worker in workers:
@@ -167,7 +167,7 @@ def _peak(root: str) -> int:
 
 
 def show(scenario: Scenario, figures: dict[str, Samples]) -> None:
-    """Print a table: microseconds, ratios, and the spread of the rounds."""
+    """Print a table of the microseconds, ratios, and the spread of the rounds."""
     bare, plain = figures[BARE].median, figures[PLAIN].median
     columns = f"{'µs':>8}{'÷ bare':>8}{'÷ httpx':>9}{'lowest-highest':>16}{'open':>6}"
     print(f"\n{scenario.title:<42}{columns}")
@@ -185,7 +185,7 @@ def show(scenario: Scenario, figures: dict[str, Samples]) -> None:
 
 
 def installed() -> list[str]:
-    """Return the names of the contenders that can run here, and print their versions."""
+    """Return the names of the installed contenders, and print the versions of their packages."""
     names = [name for name, (package, _) in CONTENDERS.items() if importlib.util.find_spec(package)]
     packages = dict.fromkeys(["aiohttp", *(CONTENDERS[name][0] for name in names)])
     versions = (f"{name} {importlib.metadata.version(name)}" for name in packages)

@@ -1,11 +1,11 @@
-"""How much of a provider's limit is used, and how many requests are refused.
+"""Measures how much of a provider's limit is used, and how many requests are refused.
 
     python benchmarks/pacing.py [--quick]
 
-Servers of `counting_server.py` refuse what exceeds their limit. This package, waiting out rate
-limits, and the openai SDK with its default retries send a hundred calls at a time, each to its own
-server. This package learns a limit that is not stated, and is measured after two minutes. It takes
-12 minutes; ``--quick`` takes half a minute, in which little is learned.
+Servers of `counting_server.py` refuse requests that exceed their limit. This package, waiting out
+rate limits, and the openai SDK with its default retries make a hundred calls at a time, each to its
+own server. This package learns a limit that is not stated; it is then measured after two minutes.
+The benchmark takes 12 minutes; ``--quick`` takes half a minute, in which little is learned.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECONDS, SECONDS_LEARNED, LEARNED_AFTER = 40, 150, 120
 QUICK_SECONDS = 3
 
 SHORT, LONG = "word " * 40, "word " * 320
-"""Prompts of 50 and 400 tokens; every eighth row is long."""
+"""Prompts of 50 and 400 tokens; if tokens are limited, every eighth prompt is long."""
 
 
 class Asker(Protocol):
@@ -96,9 +96,9 @@ class Result:
     """What a server counted.
 
     Attributes:
-        used: Share of the limit.
-        refused: Share of the requests.
-        lost: Calls that failed.
+        used: Fraction of the limit that was used.
+        refused: Fraction of the requests that was refused.
+        lost: Number of calls that failed.
     """
 
     used: float
@@ -119,7 +119,7 @@ def counting(kind: str) -> Iterator[str]:
 
 
 async def ask_for(asker: Asker, kind: str, seconds: float) -> int:
-    """Ask for some seconds, a hundred calls at a time; return how many failed."""
+    """Make calls for some seconds, a hundred at a time; return how many failed."""
     prompts = itertools.cycle([SHORT] * 7 + [LONG] if kind == "tokens" else [SHORT])
     lost = 0
 
@@ -140,16 +140,16 @@ async def ask_for(asker: Asker, kind: str, seconds: float) -> int:
 
 
 def limit_of(kind: str, since: int) -> float:
-    """Return what a server allows in a second from then on."""
+    """Return the requests or tokens per second that a server allows after ``since`` seconds."""
     if kind == "halved":
         return PER_SECOND / 2 if since >= HALVED_AFTER else PER_SECOND
     return {"tokens": TOKENS_PER_SECOND, "at-once": AT_ONCE / LATENCY}.get(kind, PER_SECOND)
 
 
 async def measure(name: str, kind: str, seconds: range) -> Result:
-    """Return what the server of an asker counted in these seconds."""
+    """Start a server, let an asker call it, and return what it counted in ``seconds``."""
     with counting(kind) as root:
-        # The server counts from the first request on, before which the client takes its time.
+        # The server counts seconds from the first request, before which the client must start.
         lost = await ask_for(ASKERS[name](f"{root}/v1"), kind, seconds.stop + 1)
         return _result(root, kind, seconds, lost)
 
@@ -168,7 +168,7 @@ def _result(root: str, kind: str, seconds: range, lost: int) -> Result:
 
 
 def seconds_of(name: str, kind: str, *, is_quick: bool) -> range:
-    """Return the seconds that are measured."""
+    """Return the seconds of a run that are measured, counted from the first request."""
     if is_quick:
         return range(QUICK_SECONDS)
     if kind in STATED or (name != OURS and kind != "halved"):

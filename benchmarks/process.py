@@ -1,4 +1,4 @@
-"""Child processes of the benchmarks, in an environment without proxies, keys or projects."""
+"""Starts child processes in an environment without proxies, keys or projects."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def start(script: str, *arguments: str, python: str = sys.executable) -> subproc
     """Start a script in this folder, with pipes to its standard input and output.
 
     Args:
-        script: The script.
+        script: File name of the script.
         *arguments: Its arguments.
-        python: The interpreter; by default, that of this process.
+        python: Path of the interpreter; by default, that of this process.
     """
     return subprocess.Popen(
         [python, str(_HERE / script), *arguments],
@@ -45,5 +45,5 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not any(mark in name for mark in _FOREIGN)
     }
-    # Otherwise litellm fetches a table of prices from GitHub on import.
+    # Without this variable, litellm downloads a table of prices from GitHub on import.
     return env | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}

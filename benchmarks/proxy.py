@@ -1,4 +1,4 @@
-"""A server in front of a provider, for the benchmark `serving.py`.
+"""Serves this package or a bare passthrough in front of a provider, for `serving.py`.
 
     python benchmarks/proxy.py gatewayx|passthrough PROVIDER_URL
 

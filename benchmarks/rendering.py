@@ -1,10 +1,11 @@
-"""The kernel's cost of rendering a long answer: 20,000 characters, in chunks of four.
+"""Measures the CPU time of rendering an answer of 20,000 characters in a kernel.
 
     python benchmarks/rendering.py [--quick]
 
-Prints the CPU seconds of a real kernel for the whole answer, which a cell streams at 500 chunks a
-second. The time of the same cell without output (``-q``) is subtracted. The answers are prose, many
-sections, and the most expensive ones to render: a single list, table or block of code.
+Prints the CPU seconds of a real kernel for the whole answer, which a cell streams in chunks of four
+characters, 500 a second. The time of the same cell without output (``-q``) is subtracted. The
+answers are prose, many sections, and the answers that are most expensive to render: a single list,
+table or code block.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ class LongEngine(LLMEngine):
 
 
 def seconds(kernel: Kernel, options: str) -> float:
-    """Return the CPU seconds of one cell, of all threads of the kernel."""
+    """Return the CPU seconds that all threads of the kernel use for a cell."""
     kernel.run("import time; before = time.process_time()")
     kernel.run(f"%%gatewayx long {options}\n{{{{text}}}}", timeout=300)
     return float(kernel.run("print(time.process_time() - before)").text)
 
 
 def measure(length: int, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of rendering each answer."""
+    """Return the CPU seconds of rendering, for each answer and round."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for part in ("home", "project/engines", "project/config/secrets"):

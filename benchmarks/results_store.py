@@ -1,8 +1,8 @@
-"""Storing, resuming and reading the rows of a job, beside SQLite with an index over the keys.
+"""Measures storing and reading the rows of a job, beside SQLite with an index on the keys.
 
     python benchmarks/results_store.py [--quick]
 
-The index over random keys is what a table with a primary key has. A row is stored when its commit
+A table with a primary key has such an index, here on random keys. A row is stored when its commit
 has been synced to the disk; the rows arrive 1,000 at a time, as from 1,000 concurrent calls.
 """
 
@@ -27,14 +27,14 @@ DIGEST = bytes(16)
 
 
 def memory() -> float:
-    """Return the resident memory of this process in MB; 0 where it is not known."""
+    """Return the resident memory of this process in MB, or 0 on systems without ``/proc``."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
     return 0.0
 
 
 def report(name: str, started: float, count: int, before: float = 0.0) -> None:
-    """Print the time, in all and for each row, and the memory that was added."""
+    """Print the total time, the time per row, and the growth of memory."""
     took = time.perf_counter() - started
     grown = f"{memory() - before:8.0f} MB" if before else ""
     print(f"{name:34}{took:9.2f} s{took / count * 1e6:9.1f} µs a row{grown}")
@@ -48,7 +48,7 @@ def rows(count: int) -> list[StoredRow]:
 
 
 def store(path: Path, made: list[StoredRow]) -> None:
-    """Store rows in a job, at most `IN_FLIGHT` of them not durable at a time."""
+    """Store rows in a job; at most `IN_FLIGHT` rows wait for their commit at a time."""
     results = ResultsStore(path)
     job = results.open_job(DIGEST)
     free = threading.Semaphore(IN_FLIGHT)
@@ -63,7 +63,7 @@ def store(path: Path, made: list[StoredRow]) -> None:
 
 
 def store_with_index(path: Path, made: list[StoredRow]) -> None:
-    """Store the same rows in a table with a primary key over the job and the key."""
+    """Store the same rows in a table whose primary key is the job and the key."""
     file = sqlite3.connect(path, isolation_level=None)
     file.execute("PRAGMA journal_mode = WAL")
     file.execute("PRAGMA synchronous = FULL")
@@ -80,7 +80,7 @@ def store_with_index(path: Path, made: list[StoredRow]) -> None:
 
 
 def resume(path: Path, made: list[StoredRow]) -> None:
-    """Load a job, look for rows that are there and that are not, and read all."""
+    """Load a job, look up missing and stored rows, and read all rows."""
     results = ResultsStore(path)
     job = results.open_job(DIGEST)
     seen: list[float] = []
@@ -103,7 +103,7 @@ def resume(path: Path, made: list[StoredRow]) -> None:
 
 
 def main() -> None:
-    """Run everything in a folder that is removed afterwards."""
+    """Measure everything in a temporary folder."""
     made = rows(COUNT)
     print(f"{COUNT:,} rows")
     with tempfile.TemporaryDirectory(dir=".") as folder:

@@ -1,11 +1,11 @@
-"""Rows a second: `map` beside what a user would write with other packages.
+"""Measures the rows per second of `map`, beside handwritten code with other packages.
 
     python benchmarks/rows.py [--quick]
 
-Each contender asks for the same number of rows, 100 of them in flight, from a server that takes
-200 ms, 50 ms or no time for each. This process runs on one core and the server on another. The
-contenders take turns; the table shows medians. `map` stores each answer durably; the others keep
-theirs in memory. ``--quick`` asks for few rows, once, to test the script.
+Each contender makes the same number of calls, 100 of them in flight, to a server that takes 200 ms,
+50 ms or no time for each. This process runs on one core and the server on another. The contenders
+take turns; the table shows medians. `map` stores each answer durably; the others keep theirs in
+memory. ``--quick`` measures few rows once, to test the script.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 IN_FLIGHT = 100
 ROUNDS = 3
 ROWS = {0.2: 10_000, 0.05: 10_000, 0.0: 5_000}
-"""Number of rows by the seconds that the server takes."""
+"""Number of rows, by the seconds that the server takes for an answer."""
 
 QUICK_ROWS = 200
 _numbers = itertools.count()
 
 
 def prompts(count: int, wait: float) -> list[str]:
-    """Return prompts that no earlier round has had."""
+    """Return prompts that differ from those of earlier rounds."""
     return [f"wait={wait} n={next(_numbers)}" for _ in range(count)]
 
 
 def gather(name: str, url: str) -> Callable[[list[str]], None]:
-    """Return a function that awaits the calls of a contender, 100 at a time."""
+    """Return a function that makes calls with a contender, 100 at a time."""
     contender: Any = CONTENDERS[name][1](url)
     runner = asyncio.Runner()
 
@@ -92,7 +92,7 @@ def litellm_batch(url: str) -> Callable[[list[str]], None]:
 def measure(
     contenders: dict[str, Callable[[list[str]], None]], count: int, wait: float, rounds: int
 ) -> dict[str, float]:
-    """Return the median rows a second of each contender; the first round opens connections."""
+    """Return each contender's median rows per second, without a first round for connecting."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds + 1):
         for name, ask_all in contenders.items():
@@ -106,7 +106,7 @@ def measure(
 def main() -> None:
     """Measure, and print a table for each speed of the server."""
     quick = "--quick" in sys.argv
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it fetches a table of prices
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # do not download prices
     with served() as root:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         url = f"{root}/v1"

@@ -60,7 +60,7 @@ _STREAM = (
     + _event({"role": "assistant", "content": ""})
 )
 _WORDS = [_event({"content": f" word{number}"}) for number in range(100)]
-"""The words differ because litellm takes a hundred equal chunks for a model stuck in a loop."""
+"""The words differ, because litellm ends a stream after a hundred equal chunks."""
 
 _END = (
     _event({}, "stop")
@@ -72,7 +72,7 @@ _END = (
 
 @dataclass
 class Calls:
-    """Number of open calls, and their maximum."""
+    """The number of open calls, and its maximum."""
 
     open: int = 0
     peak: int = 0
@@ -93,7 +93,7 @@ class Peer(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport for the answers."""
+        """Keep the transport, to write the answers to it."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
@@ -107,7 +107,7 @@ class Peer(asyncio.Protocol):
         if head.startswith(b"GET /peak"):
             self._transport.write(_response(b"%d" % self._calls.peak))
             self._calls.peak = self._calls.open
-        elif not body:  # LiteLLM's proxy asks for the models
+        elif not body:  # LiteLLM's proxy requests the list of models
             self._transport.write(_response(b"{}"))
         else:
             self._calls.begin()
@@ -137,7 +137,7 @@ class Peer(asyncio.Protocol):
 
 
 def content_length(head: bytes) -> int:
-    """Return the length of a request's body."""
+    """Return the length of a request's body, according to its head."""
     value = head.lower().partition(b"\r\ncontent-length:")[2]
     return int(value.partition(b"\r\n")[0] or 0)
 

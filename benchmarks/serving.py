@@ -1,16 +1,17 @@
-"""The cost of the local server, compared with a bare passthrough and with no server.
+"""Measures the cost of the local server, compared with a bare passthrough and with no server.
 
     python benchmarks/serving.py [--quick] [--litellm PYTHON]
 
 A loopback provider answers immediately. The passthrough forwards bytes with the same HTTP libraries
 (Starlette, Uvicorn, aiohttp), without parsing them. The client is a process of its own; the setups
-alternate within each round. Reported are the median and the 99th percentile of the latency of
-single calls, and the medians of the rounds: calls per second with 16 in flight, and the server's
-CPU time for an answer and for a stream of 64 chunks. It takes about a minute; ``--quick`` takes ten
-seconds and is less precise.
+alternate within each round. The table shows the median and the 99th percentile of the latency of
+single calls, and medians of the rounds: calls per second with 16 in flight, and the server's CPU
+time for an answer and for a stream of 64 chunks. The benchmark takes about a minute; ``--quick``
+takes ten seconds and is less precise.
 
 ``--litellm`` adds LiteLLM's proxy, whose pins contradict those of this package. PYTHON is the
-interpreter of an environment with ``pip install 'litellm[proxy]'``. It then takes ten minutes.
+interpreter of an environment with ``pip install 'litellm[proxy]'``. The benchmark then takes ten
+minutes.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ STREAM = {"messages": [{"role": "user", "content": "events=64 each=1"}], "stream
 
 @dataclass
 class Setup:
-    """A way to call the provider, and its figures by round."""
+    """A way to call the provider, and its measurements by round."""
 
     name: str
     url: str
@@ -54,7 +55,7 @@ class Setup:
     stream_cpu: list[float] = field(default_factory=list)
 
     def cpu(self) -> float:
-        """Return the CPU seconds of the server so far."""
+        """Return the CPU seconds that the server has used so far."""
         if self.server is None:
             return 0.0
         fields = Path(f"/proc/{self.server.pid}/stat").read_text().rpartition(")")[2].split()
@@ -74,7 +75,7 @@ async def call(session: aiohttp.ClientSession, setup: Setup, body: dict[str, obj
 
 
 async def measure(setup: Setup, count: int) -> None:
-    """Add the figures of one round."""
+    """Measure a round, and add its measurements to the setup."""
     async with aiohttp.ClientSession() as session:
         await call(session, setup, WHOLE)
         setup.latencies += [await call(session, setup, WHOLE) for _ in range(count // 4)]
@@ -85,7 +86,7 @@ async def measure(setup: Setup, count: int) -> None:
 async def _burst(
     session: aiohttp.ClientSession, setup: Setup, body: dict[str, object], count: int
 ) -> float:
-    """Make calls with several in flight, and return the server's CPU seconds for each."""
+    """Make concurrent calls, and return the server's CPU seconds per call."""
     slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def limited() -> None:
@@ -104,7 +105,7 @@ def setups(litellm: str | None) -> Iterator[list[Setup]]:
     """Start the provider and the servers, and yield the setups.
 
     Args:
-        litellm: The interpreter with LiteLLM's proxy; ``None`` to omit it.
+        litellm: Path of the interpreter that runs LiteLLM's proxy; ``None`` to omit the proxy.
     """
     with contextlib.ExitStack() as stack:
 

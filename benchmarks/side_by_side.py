@@ -1,10 +1,11 @@
-"""The kernel's cost of showing three concurrent answers, 100 chunks a second for ten seconds each.
+"""Measures the CPU time of showing three concurrent answers in a kernel.
 
     python benchmarks/side_by_side.py [--quick]
 
-Compares the comparison view with handwritten code (one thread for each model, which adds every
-chunk to an `ipywidgets.HTML`) and with the same code without output. Prints the kernel's CPU
-seconds, streams included, and the megabytes sent to the page. All run in turns in one real kernel.
+Each answer has 100 chunks a second for ten seconds. Compares the comparison view with handwritten
+code (one thread for each model, which adds every chunk to an `ipywidgets.HTML`) and with the same
+code without output. Prints the kernel's CPU seconds, including the streams, and the megabytes sent
+to the page. All take turns in one kernel.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def measure(rounds: int, pieces: int) -> dict[str, list[tuple[float, float]]]:
 
 
 def main() -> None:
-    """Measure, and print the medians and their ratio."""
+    """Measure each way, and print the medians and their ratios."""
     rounds, pieces = QUICK if "--quick" in sys.argv else (ROUNDS, PIECES)
     medians = {
         name: [statistics.median(column) for column in zip(*costs, strict=True)]

@@ -1,11 +1,11 @@
-"""Measure the CPU time of a turn with a tool call, compared with a call without tools.
+"""Measures the CPU time of a turn with a tool call, compared with a call without tools.
 
     python benchmarks/tool_calls.py [--quick]
 
 An in-memory engine answers at once, so that only the work of this package is measured: the CPU time
 of all threads of the process. A call with tools makes eight requests, between which a function
-runs. It is compared with eight calls without tools; the rounds alternate, and the median is
-reported. The benchmark takes about ten seconds; ``--quick`` takes one and is less precise.
+runs. It is compared with eight calls without tools; the rounds alternate, and the results are
+medians. The benchmark takes about ten seconds; ``--quick`` takes one and is less precise.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def weather(city: str, days: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: CPU milliseconds per request, and how many more than without tools."""
+    """A row of the table: CPU milliseconds per request, in all and in addition to a plain call."""
 
     name: str
     each: float
@@ -66,7 +66,7 @@ class Row:
 
 
 def measure(*, quick: bool) -> list[Row]:
-    """Return rows for calls without tools, with the same tool, and with a new one each time."""
+    """Return rows for calls without tools, with one tool, and with a new tool for each call."""
     with gx.EnginePool(env={}, engines=[Caller()]) as pool:
 
         def plain() -> None:

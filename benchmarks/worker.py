@@ -28,8 +28,8 @@ class Task:
     Attributes:
         prompt: The prompt, which tells the server how to answer.
         in_flight: Number of concurrent calls.
-        seconds: For how long new calls are started; the last ones are finished.
-        streamed: Whether to read streams and count their text chunks rather than calls.
+        seconds: How long new calls are started; calls that are running then are completed.
+        streamed: Whether to read streams and count their text chunks instead of calls.
     """
 
     prompt: str
@@ -47,7 +47,7 @@ class Sample:
 
     @property
     def each(self) -> float:
-        """Microseconds of CPU per item."""
+        """Microseconds of CPU time per call or chunk."""
         return self.cpu / self.count * 1e6
 
 
@@ -80,7 +80,7 @@ async def _repeat(once: Callable[[], Awaitable[int]], end: float) -> int:
 
 
 def main(name: str, url: str) -> None:
-    """Measure the tasks from standard input until it ends."""
+    """Run the tasks from standard input until it ends."""
     _, kind = CONTENDERS[name]
     contender = kind(url)
     print(json.dumps(name), flush=True)

@@ -47,7 +47,7 @@ class ResponseSchema:
             their properties do not allow others, unless the schema was passed as a dict.
         described: ``schema`` with the formats of all dates and times; msgspec omits the format if a
             time zone is optional.
-        is_loose: As passed.
+        is_loose: The argument ``is_loose``.
     """
 
     schema: dict[str, Any] | None
