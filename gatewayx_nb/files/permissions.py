@@ -218,11 +218,11 @@ def refuse_links(path: Path) -> None:
     Raises:
         ConfigError: If the file or one of the folders is a symlink.
     """
-    for part in (path, path.parent, path.parent.parent):
-        if os.path.islink(part):
+    for candidate in (path, path.parent, path.parent.parent):
+        if os.path.islink(candidate):
             raise ConfigError(
-                f"the key file {str(path)!r} is not used: {part.name!r} is a symlink.",
-                hint=f"Replace the symlink with its target, or run `rm {quoted_path(part)}`.",
+                f"the key file {str(path)!r} is not used: {candidate.name!r} is a symlink.",
+                hint=f"Replace the symlink with its target, or run `rm {quoted_path(candidate)}`.",
                 topic="unsafe-file",
             )
 
