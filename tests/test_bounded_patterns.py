@@ -41,7 +41,7 @@ def test_the_search_finds_what_python_finds(source, text):
 
     expected = re.search(source, text) is not None
     assert pattern.search(text, no_limit) == expected
-    assert bool(slow.ends(pattern._tree, frozenset(range(len(text) + 1)))) == expected
+    assert bool(slow.end_positions(pattern._tree, frozenset(range(len(text) + 1)))) == expected
 
 
 class TooManyError(Exception):
