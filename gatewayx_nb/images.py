@@ -286,20 +286,20 @@ def _read_file(path: Path) -> bytes:
     except ValueError:
         reason = "its path has invalid characters"
     raise UsageError(
-        f"The image {shorten(str(path), 200)!r} cannot be read: {reason}.", hint="Check the path."
+        f"the image {shorten(str(path), 200)!r} cannot be read: {reason}.", hint="Check the path."
     )
 
 
 def _checked_image(data: bytes, name: str) -> Image:
     if len(data) > LIMIT:
         raise UsageError(
-            f"An image must be at most {LIMIT // 1024**2} MiB; {name} is larger.",
+            f"an image must be at most {LIMIT // 1024**2} MiB; {name} is larger.",
             hint="Reduce its size.",
         )
     mime = sniff(data)
     if mime is None:
         raise UsageError(
-            f"An image must be PNG, JPEG, GIF or WebP; {name} begins with {data[:8]!r}.",
+            f"an image must be PNG, JPEG, GIF or WebP; {name} begins with {data[:8]!r}.",
             hint="Convert it to PNG.",
         )
     return Image(mime, data)

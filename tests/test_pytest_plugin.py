@@ -92,7 +92,7 @@ def test_replies_are_recorded_and_replayed(run_pytest, tmp_path):
     edited_run = run_pytest()
 
     assert (
-        "CassetteMissError: The call is not in the cassette 'test_answer-Hi.jsonl', which does not"
+        "CassetteMissError: the call is not in the cassette 'test_answer-Hi.jsonl', which does not"
         " exist. Run `pytest --gatewayx-record 'test_mine.py::test_answer[Hi]'` to record it. Or"
         " ignore the cassette with `fresh=True`."
     ) in unrecorded_run.stdout

@@ -409,13 +409,13 @@ class Cassette:
         remedy = permission_hint(self.path)
         if remedy:
             raise ConfigError(
-                f"The cassette {str(self.path)!r} cannot be written.",
+                f"the cassette {str(self.path)!r} cannot be written.",
                 hint=as_hint(remedy) | Hint("open_cassette", path=self.path, mode="replay"),
             )
 
     def miss_error(self, request: CassetteRequest) -> CassetteMissError:
         """Return the error for a call that is not recorded, with the nearest recorded call."""
-        message = f"The call is not in the cassette {self.path.name!r}"
+        message = f"the call is not in the cassette {self.path.name!r}"
         nearest_entry = nearest(self.entries, request.engine, request.body)
         if nearest_entry is None:
             message += (

@@ -49,7 +49,7 @@ def check_file_name(path: Path) -> None:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"A cassette cannot have the name {short_repr(str(path))}: {reason}.",
+            f"a cassette cannot have the name {short_repr(str(path))}: {reason}.",
             hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode="auto"),
         ) from None
 
@@ -77,14 +77,14 @@ def read_bytes(path: Path) -> bytes:
     """
     if os.path.isdir(path):
         raise ConfigError(
-            f"A cassette must be a file, got the folder {str(path)!r}.",
+            f"a cassette must be a file, got the folder {str(path)!r}.",
             hint=Hint("open_cassette", path=path / "NAME.jsonl", mode="auto"),
         )
     if not os.path.isfile(path):  # reading a pipe might never end
         if os.path.exists(path):
             raise ConfigError(f"{str(path)!r} is not a file.", hint="Use another path.")
         raise ConfigError(
-            f"The cassette {str(path)!r} does not exist.",
+            f"the cassette {str(path)!r} does not exist.",
             hint=Hint("open_cassette", path=path, mode="record"),
         )
     try:
@@ -93,13 +93,13 @@ def read_bytes(path: Path) -> bytes:
             return path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"The cassette {str(path)!r} cannot be read: {error.strerror}.",
+            f"the cassette {str(path)!r} cannot be read: {error.strerror}.",
             hint=f"Run `chmod u+r {quoted_path(path)}`."
             if isinstance(error, PermissionError)
             else "Use another path.",
         ) from None
     raise ConfigError(
-        f"The cassette {str(path)!r} must be at most {_MAX_FILE_BYTES >> 20} MiB,"
+        f"the cassette {str(path)!r} must be at most {_MAX_FILE_BYTES >> 20} MiB,"
         f" got {size >> 20} MiB.",
         hint="Record several cassettes, one for each notebook.",
     )
@@ -193,6 +193,6 @@ def locked(path: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise ConfigError(
-            f"The cassette {str(path)!r} cannot be written: {error.strerror or error}.",
+            f"the cassette {str(path)!r} cannot be written: {error.strerror or error}.",
             hint=as_hint(permission_hint(path) or _remedy(error)) | Hint("bypass_cassette"),
         ) from None

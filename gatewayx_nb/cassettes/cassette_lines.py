@@ -134,7 +134,7 @@ def _parse_lines(
         except ValueError as error:
             reason = plain(str(error).partition("\n")[0][:200])
             raise ConfigError(
-                f"Line {number} of the cassette {str(path)!r} is invalid: {reason}.",
+                f"line {number} of the cassette {str(path)!r} is invalid: {reason}.",
                 hint=f"Fix the line, or remove it with `sed -i {number}d {quoted_path(path)}`.",
             ) from None
         data = line if line_version(line, version) == VERSION else encode(entry)
@@ -373,7 +373,7 @@ def _decode_header(line: bytes) -> _Header:
 def _check_version(path: Path, header: _Header) -> None:
     if header.version > VERSION:
         raise ConfigError(
-            f"The cassette {str(path)!r} has format version {header.version}, but this version of"
+            f"the cassette {str(path)!r} has format version {header.version}, but this version of"
             f" gatewayx-nb supports at most {VERSION}.",
             hint="Run `pip install --upgrade gatewayx-nb`.",
         )

@@ -72,7 +72,7 @@ def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> Non
     if leak:
         location, description = leak
         raise ConfigError(
-            f"Nothing was written to the cassette: {location} contains {description}.",
+            f"nothing was written to the cassette: {location} contains {description}.",
             hint=as_hint("Remove it.") | Hint("bypass_cassette"),
             topic="key-in-cassette",
         )

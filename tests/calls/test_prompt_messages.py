@@ -112,7 +112,7 @@ def ask(engine):
             image(url="data:image/png;base64,!"),
             r"messages\[0\]: an image.s data URL .* valid base64",
         ),
-        (image(url="data:text/plain,hi"), r"messages\[0\]: An image must be PNG"),
+        (image(url="data:text/plain,hi"), r"messages\[0\]: an image must be PNG"),
         (image(url=URL, detail="hi"), r"image_url\.detail must be one of 'auto', .*, got 'hi'"),
         (image(uri=URL), r"image_url has an unknown key 'uri'"),
         (
@@ -121,7 +121,7 @@ def ask(engine):
         ),
         (
             [{"role": "user", "content": [Path("/no/such.png")]}],
-            r"messages\[0\]: The image '/no/such.png' cannot be read",
+            r"messages\[0\]: the image '/no/such.png' cannot be read",
         ),
         ([{"role": "tool", "content": "x"}], r"messages\[0\]\.tool_call_id is missing"),
         (

@@ -69,7 +69,7 @@ def content(data):
         (content(HEAD[:20]), "is not a cassette"),
         (content(WHOLE.replace(b"\n", b"\r")), "is not a cassette"),
         (content(WHOLE.decode().encode("utf-16")), "is not a cassette"),
-        (content(HEAD + ENTRY[:40] + b"\n" + ENTRY + b"\n"), "Line 2 of the cassette"),
+        (content(HEAD + ENTRY[:40] + b"\n" + ENTRY + b"\n"), "line 2 of the cassette"),
     ],
     ids=[
         "folder",

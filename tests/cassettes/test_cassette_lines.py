@@ -154,15 +154,15 @@ CONFLICT = (
             "has format version 3, but",
             "pip install",
         ),
-        (f"{HEAD}{make_line('one')}\n{{}}\n{make_line()}\n", "Line 3 of the cassette", "sed -i 3d"),
-        (f"{HEAD}oops\n", "Line 2 of the cassette", "sed -i 2d"),
+        (f"{HEAD}{make_line('one')}\n{{}}\n{make_line()}\n", "line 3 of the cassette", "sed -i 3d"),
+        (f"{HEAD}oops\n", "line 2 of the cassette", "sed -i 2d"),
         (
             f'{HEAD}{make_line("one")}\n{{"format":"gatewayx-cassette"}}\n{make_line()}\n',
-            "Line 3 of the cassette",
+            "line 3 of the cassette",
             "sed -i 3d",
         ),
-        (HEAD.encode() + b"[" * 100_000 + b"\n", "Line 2 of the cassette", "sed -i 2d"),
-        (HEAD.encode() + b'{"recorded":"\xff"}\n', "Line 2 of the cassette", "sed -i 2d"),
+        (HEAD.encode() + b"[" * 100_000 + b"\n", "line 2 of the cassette", "sed -i 2d"),
+        (HEAD.encode() + b'{"recorded":"\xff"}\n', "line 2 of the cassette", "sed -i 2d"),
     ],
 )
 def test_an_invalid_file_raises_an_error_with_a_hint(write_and_read, content, message, hint):

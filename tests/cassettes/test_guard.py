@@ -69,7 +69,7 @@ def test_a_loaded_key_is_found_in_every_encoding(encoding):
         (make_entry(text), "messages"),
         (make_entry(chunks=[RecordedChunk(0, text)]), "the answer"),
     ):
-        with pytest.raises(ConfigError, match="Nothing was written") as caught:
+        with pytest.raises(ConfigError, match="nothing was written") as caught:
             check(value, SECRETS)
         assert field in str(caught.value)
         assert "GATEWAYX_GROK_API_KEY" in str(caught.value)

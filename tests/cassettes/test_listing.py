@@ -177,7 +177,7 @@ def test_no_line_of_an_answer_looks_like_a_label(tmp_path):
     [
         (None, "does not exist"),
         ("hello\n", "is not a cassette"),
-        (f"{HEAD}oops\n", "Line 2 of the cassette"),
+        (f"{HEAD}oops\n", "line 2 of the cassette"),
         ('{"format":"gatewayx-cassette","version":99}\n', "supports at most 2"),
     ],
 )
@@ -246,7 +246,7 @@ def test_git_diff_shows_one_readable_answer(tmp_path):
 
     (tmp_path / "cassettes" / "a.jsonl").write_text(f"{HEAD}oops\n")
     run("commit", "-qam", "y")
-    assert "+Line 2 of the cassette" in run("log", "-p")  # git does not stop at this version
+    assert "+line 2 of the cassette" in run("log", "-p")  # git does not stop at this version
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_the_hook_ignores_what_is_not_a_cassette(tmp_path):
     [
         (CONFLICT, "a merge conflict marker on line 3"),
         (f"<<<<<<< HEAD\n{CONFLICT}", "a merge conflict marker on line 1"),
-        (f"{HEAD}oops\n", "Line 2 of the cassette"),
+        (f"{HEAD}oops\n", "line 2 of the cassette"),
         (HEAD + make_line()[:30], "is incomplete and was skipped"),
         ('{"format":"gatewayx-cassette","version":99}\n', "supports at most 2"),
         ('\ufeff{ "format": "gatewayx-cassette", "version": 99}\r\n', "has format version 99"),

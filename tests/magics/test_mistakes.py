@@ -569,7 +569,7 @@ def test_tb_shows_the_whole_traceback(shell, project_with_faults, capsys):
 PYTHON_MISTAKES = [
     ("gx.ask('hi', 'mock').text", None),
     ("gx.ask([{'role': 'user', 'content': 'x' * 10_000}], 5)", "model must be"),
-    ("gx.ask('hi', 'mock', images='plot.png')", "The image 'plot.png' cannot be read"),
+    ("gx.ask('hi', 'mock', images='plot.png')", "the image 'plot.png' cannot be read"),
     ("gx.ask('hi', 'mock', temperature='hot')", "temperature must be a number >= 0, got 'hot'"),
     ("gx.ask('hi', 'gpt-4o')", "Did you mean 'openai:gpt-4o'"),
     ("gx.ask('hi', 'mock', temprature=0)", "Did you mean 'temperature'"),
