@@ -61,14 +61,14 @@ def engine_not_found(
     suggestion = _suggestion(name, config, engines, list_models)
     if not suggestion and config.project is None and Path("engines", f"{stem}_engine.py").is_file():
         return EngineNotFoundError(
-            f"no engine {name!r}: engines/{stem}_engine.py exists, but this folder is not a"
+            f"there is no engine {name!r}: engines/{stem}_engine.py exists, but this folder is not a"
             " project.",
             hint=Hint("make_project"),
             engine=name,
         )
     suggestion = suggestion or did_you_mean(name, [*engines, *config.settings.aliases])
     return EngineNotFoundError(
-        f"no engine {name!r}.{suggestion}", hint=Hint("list_engines"), engine=name
+        f"there is no engine {name!r}.{suggestion}", hint=Hint("list_engines"), engine=name
     )
 
 
