@@ -1,4 +1,4 @@
-"""Maps: one prompt, sent for each of many rows."""
+"""Maps, which send one prompt for each of many rows."""
 
 from __future__ import annotations
 

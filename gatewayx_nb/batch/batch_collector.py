@@ -1,4 +1,4 @@
-"""Collects the results of a batch: each row gets an answer or an error."""
+"""Collects the results of a batch, so that each row has an answer or an error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MAX_PENDING_BYTES = 16 * 2**20
 _STORE_TIMEOUT = 30.0
 """Maximum number of seconds to wait until results are durable."""
 
-_REASON_BY_CODE = {
+_NO_RESULT_REASONS = {
     "missing": "the provider returned no result for it",
     "expired": "the batch expired first",
     "cancelled": "the batch was cancelled first",
@@ -107,7 +107,7 @@ class BatchCollector:
         for position in range(len(self._part.keys)):
             if position not in self._rows:
                 reason = refusals.get(position)
-                error = self._error(remote, reason)
+                error = self._no_result_error(remote, reason)
                 partial = PartialReply(self._engine, str(self._part.info.get("model", "")))
                 partial.attempts = 1
                 row = CollectedRow(partial, type(error).__name__, error.message)
@@ -116,7 +116,7 @@ class BatchCollector:
                 self._store(position, error, row, retry=reason is None)
         self.flush()
 
-    def _error(self, remote: RemoteBatch, reason: str | None) -> ProviderError:
+    def _no_result_error(self, remote: RemoteBatch, reason: str | None) -> ProviderError:
         code = remote.no_result_code
         if code == "refused":
             reason = reason or remote.problem or "no reason given"
@@ -125,7 +125,7 @@ class BatchCollector:
             *([f"{self.unreadable:,} lines were unreadable"] if self.unreadable else []),
             *([f"{self.foreign:,} results belonged to other rows"] if self.foreign else []),
         ]
-        return row_error(self._engine, code, "; ".join([_REASON_BY_CODE[code], *notes]))
+        return row_error(self._engine, code, "; ".join([_NO_RESULT_REASONS[code], *notes]))
 
     def flush(self) -> None:
         """Wait until all received outcomes are durable.
@@ -147,11 +147,11 @@ class BatchCollector:
             earlier_figures: The figures without this part.
             is_last: Whether no other part is open.
         """
-        weights = self._weights()
+        row_counts = self._row_counts()
         answered_count = sum(
-            weights[position] for position, row in self._rows.items() if row.outcome == "ok"
+            row_counts[position] for position, row in self._rows.items() if row.outcome == "ok"
         )
-        failed_count = sum(weights[position] for position in self._rows) - answered_count
+        failed_count = sum(row_counts[position] for position in self._rows) - answered_count
         usages = [(row.partial.total_usage, row.partial.cost) for row in self._rows.values()]
         return replace(
             earlier_figures,
@@ -167,15 +167,15 @@ class BatchCollector:
             problem="",
         )
 
-    def _weights(self) -> Counter[int]:
+    def _row_counts(self) -> Counter[int]:
         """Return how many equal rows of the map each row of the part represents."""
-        weights = Counter(range(len(self._part.keys)))
+        row_counts = Counter(range(len(self._part.keys)))
         repeats = self._part.info.get("repeats")
         if isinstance(repeats, dict):  # an edited file may contain any value
-            for position in weights:
+            for position in row_counts:
                 count = repeats.get(str(position))
-                weights[position] += count if type(count) is int else 0
-        return weights
+                row_counts[position] += count if type(count) is int else 0
+        return row_counts
 
     def _store(
         self, position: int, outcome: Reply | GatewayError, row: CollectedRow, *, retry: bool

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobPart
 
 LOOK_BACK = 300.0
-"""Seconds by which a provider's clock may be slow.
+"""Maximum number of seconds by which a provider's clock may be slow.
 
 The search for a lost batch begins this much before its submission.
 """
@@ -162,4 +162,4 @@ class BatchEngines(Protocol):
         """
 
     def record_usage(self, rows: Sequence[CollectedRow], job: str) -> object:
-        """Add the usage of rows to the totals, and their sums to the ledger."""
+        """Add the usage of the rows to the totals, and write the sums to the ledger."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobPart, JobRecord, JobResults, ResultsStore
 
 _FIRST_POLL_DELAY = 10.0
-"""Seconds between the submission and the first query; each later wait is twice as long."""
+"""Seconds between the submission and the first query; each later interval is doubled."""
 
 _MAX_POLL_INTERVAL = 300.0
 """Maximum number of seconds between two queries."""
@@ -52,9 +52,9 @@ _LISTING_POLL_INTERVAL = 5.0
 _FINAL_ERRORS = (ConfigError, EngineError, AuthenticationError, UsageError)
 _FINAL_CODES = ("unclear", "closed", "tls")
 
-_NOT_FOUND = 404
+_NOT_FOUND_STATUS = 404
 
-_GONE_HINT = (
+_DELETED_HINT = (
     " If the provider has deleted the batch, `gatewayx_nb.job({!r}).discard()` forgets it, and the"
     " next run submits its rows again."
 )
@@ -189,10 +189,10 @@ class BatchJob(MapJob):
 
     @override
     def cancel(self) -> bool:
-        """Ask the provider to end the batches early; return whether any was open.
+        """Ask the provider to end the batches early; return whether any batch was open.
 
         Rows that the provider has already answered are kept, and you are charged for them. The
-        others fail with the code ``"cancelled"``, and the next run submits them again.
+        other rows fail with the code ``"cancelled"``, and the next run submits them again.
 
         Raises:
             GatewayError: If a provider cannot be queried.
@@ -275,8 +275,8 @@ class BatchJob(MapJob):
             self._advance_part(part, results)
         except GatewayError as error:
             self._note = f"Batch {part.batch or part.number} cannot be queried: {error.message}"
-            if error.status == _NOT_FOUND:
-                error = error.with_appended_text(_GONE_HINT.format(self.name))
+            if error.status == _NOT_FOUND_STATUS:
+                error = error.with_appended_text(_DELETED_HINT.format(self.name))
             if _is_final(error):  # the batch itself is not affected
                 self._failure = error
 
@@ -322,7 +322,7 @@ class BatchJob(MapJob):
                 part, "the batch that seemed to contain it has different rows"
             )
         sink.close(remote)
-        has_other_open_parts = any(each.id != part.id for each in self._parts.open())
+        has_other_open_parts = any(other.id != part.id for other in self._parts.open())
         figures = sink.figures(self._current_record().figures, is_last=not has_other_open_parts)
         self._parts.update(replace(part, state="collected"), figures)
         self._engines.record_usage(sink.rows, self.name)

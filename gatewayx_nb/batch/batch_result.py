@@ -40,7 +40,7 @@ _CHUNK_ROWS = 256
 """Number of rows to prepare or read at once."""
 
 _TAKE_OVER_INTERVAL = 0.5
-"""Seconds between two attempts to run a job that another process is running."""
+"""Seconds between two attempts to take over a job that another process is running."""
 
 
 @dataclass(slots=True)
@@ -50,8 +50,8 @@ class BatchRows:
     Attributes:
         session: The map.
         output: The form of the result.
-        keys: The key of each row; ``None`` if its request cannot be made.
-        errors: The errors of rows whose request cannot be made, by position.
+        keys: The key of each row; ``None`` for a row whose request cannot be created.
+        errors: The errors of rows whose request cannot be created, by position.
         key_errors: The errors of rows whose request cannot be sent, by key.
         known: For each key that is not submitted again, whether its outcome is a reply.
     """
@@ -65,7 +65,7 @@ class BatchRows:
 
     @property
     def schema(self) -> ResponseSchema | None:
-        """The schema of the answers."""
+        """The schema that the answers must match; ``None`` if none was requested."""
         return self.session.plan.schema
 
     def add(self, row: RowValue) -> tuple[int, RowRequest] | None:
@@ -81,7 +81,7 @@ class BatchRows:
         return key, request
 
     def figures(self, earlier_figures: JobFigures) -> JobFigures:
-        """Return the figures of the job when it is submitted."""
+        """Return the job's figures at the time of its submission."""
         counts = Counter(key for key in self.keys if key is not None)
         answered_count = sum(counts[key] for key, is_reply in self.known.items() if is_reply)
         failed_count = sum(counts[key] for key, is_reply in self.known.items() if not is_reply)
@@ -119,10 +119,10 @@ class BatchRows:
             group = [
                 (position, self._outcome(position, key, stored_outcomes)) for position, key in chunk
             ]
-            errors += [each for _, each in group if isinstance(each, GatewayError)]
+            errors += [outcome for _, outcome in group if isinstance(outcome, GatewayError)]
             count += len(group)
             sink.add(group)
-        self._check(errors, count)
+        self._raise_if_failed(errors, count)
         return sink.result()
 
     def _outcome(
@@ -136,7 +136,7 @@ class BatchRows:
     def _name(self) -> str:
         return self.session.figures.name
 
-    def _check(self, errors: list[GatewayError], count: int) -> None:
+    def _raise_if_failed(self, errors: list[GatewayError], count: int) -> None:
         if errors and self.session.plan.raises:
             raise errors[0]
         was_cancelled = any(error.code == "cancelled" for error in errors)
@@ -178,9 +178,7 @@ class BatchStart:
         while not self._results.try_drive():
             clock.sleep(_TAKE_OVER_INTERVAL)
         try:
-            record = next(
-                each for each in self._store.jobs() if each.digest == self._results.digest
-            )
+            record = next(job for job in self._store.jobs() if job.digest == self._results.digest)
             self._engines.usage.set_earlier_cost(record.figures.cost)
             job = BatchJob(self._store, record, self._engines, self._rows)
             job.settle_lost()
@@ -189,7 +187,9 @@ class BatchStart:
             with PartFiles() as files:
                 self._read_rows(files)
                 open_bounds = [part.info.get("bound") for part in self._parts.open()]
-                total_bound = sum((_decimal(each) for each in open_bounds), files.max_cost)
+                total_bound = sum(
+                    (_decimal_or_zero(bound) for bound in open_bounds), files.max_cost
+                )
                 if files.count:
                     self._engines.check_budget(total_bound, files.count, self._other_jobs_cost())
                 self._submit(job, files, record.figures)
@@ -200,10 +200,10 @@ class BatchStart:
 
     def _other_jobs_cost(self) -> Decimal:
         """Return the maximum cost of other jobs' open batches, in US dollars."""
-        digests = (each.digest for each in self._store.jobs())
+        digests = (job.digest for job in self._store.jobs())
         return sum(
             (
-                _decimal(part.info.get("bound"))
+                _decimal_or_zero(part.info.get("bound"))
                 for digest in digests
                 if digest != self._results.digest
                 for part in self._store.parts(digest).open()
@@ -218,7 +218,7 @@ class BatchStart:
         seen_keys = set(pending_keys)
         source = session.rows.read(session.prompt.columns)
         for chunk in _chunks(source):
-            valid_rows = [item for item in map(rows.add, chunk) if item is not None]
+            valid_rows = [added for added in map(rows.add, chunk) if added is not None]
             new_requests = {key: request for key, request in valid_rows if key not in seen_keys}
             seen_keys |= new_requests.keys()
             for key, row in self._results.get_many(list(new_requests)).items():
@@ -277,7 +277,7 @@ def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
         yield chunk
 
 
-def _decimal(value: object) -> Decimal:
+def _decimal_or_zero(value: object) -> Decimal:
     try:
         return Decimal(str(value))
     except ArithmeticError:
@@ -288,7 +288,7 @@ class ReplayedBatch:
     """A map with ``batch=True`` whose rows were replayed from the open cassette.
 
     Args:
-        figures: The figures of the map.
+        figures: The progress and the totals of the map.
         result: What `map` returned.
 
     Attributes:
@@ -303,7 +303,7 @@ class ReplayedBatch:
         return True
 
     def progress(self) -> MapStatus:
-        """Return the figures."""
+        """Return the progress and the totals of the map."""
         figures = self._figures
         return MapStatus(
             name=figures.name,

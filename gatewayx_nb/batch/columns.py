@@ -1,4 +1,4 @@
-"""The columns that a map adds to its rows, and the frames that contain these columns."""
+"""Builds the columns that a map adds to its rows, and the frames that contain them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FIGURE_COLUMNS: Mapping[str, str] = {
     "gx_seconds": "Float64",
     "gx_model": "string",
 }
-"""The columns after the answer, and their pandas types."""
+"""The columns that follow the answer columns, and their pandas types."""
 
 _DTYPES: Mapping[str, str] = {
     "string": "string",
@@ -38,7 +38,7 @@ _DTYPES: Mapping[str, str] = {
     "number": "Float64",
     "boolean": "boolean",
 }
-"""pandas' nullable types by JSON type; values of any other type are objects."""
+"""pandas' nullable types by JSON type; values of any other type are stored as objects."""
 
 _POLARS_TYPES: Mapping[str, str] = {
     "string": "String",
@@ -57,7 +57,7 @@ class Columns:
 
     Attributes:
         answers: The columns of the answer and their types: ``answer``, or the schema's fields.
-        is_object: Whether the answer is an object, whose fields are the columns.
+        is_object: Whether the answer is an object with a column for each of its fields.
     """
 
     answers: Mapping[str, str]
@@ -75,7 +75,7 @@ class Columns:
             return [None] * width + [_error_text(outcome)] + [None] * (len(_FIGURE_COLUMNS) - 1)
         usage = outcome.usage
         return [
-            *self._answer(outcome),
+            *self._answer_values(outcome),
             None,
             outcome.finish_reason,
             usage.input_tokens,
@@ -85,13 +85,13 @@ class Columns:
             outcome.model or None,
         ]
 
-    def _answer(self, reply: Reply) -> list[Any]:
+    def _answer_values(self, reply: Reply) -> list[Any]:
         if not self.is_object:
             value = reply.text if reply.parsed is None else _plain_value(reply.parsed)
             # The value may be None with a schema such as `City | None`.
             is_none = reply.parsed is None and ANSWER in self.answers and self._has_schema
             return [None if is_none else value]
-        fields = _fields(reply.parsed)
+        fields = _field_values(reply.parsed)
         return [_plain_value(fields.get(name)) for name in self.answers]
 
     @property
@@ -103,12 +103,12 @@ def columns_of(schema: ResponseSchema | None) -> Columns:
     """Return the columns for answers that match a schema."""
     if schema is None or not schema.schema:
         return Columns({ANSWER: "string"}, is_object=False)
-    root = _resolve(schema.schema, schema.schema)
+    root = _resolve_schema(schema.schema, schema.schema)
     properties = root.get("properties")
     if root.get("type") == "object" and properties:
-        types = {name: _dtype(value, schema.schema) for name, value in properties.items()}
+        types = {name: _pandas_dtype(value, schema.schema) for name, value in properties.items()}
         return Columns(types, is_object=True)
-    return Columns({ANSWER: _dtype(root, schema.schema)}, is_object=False)
+    return Columns({ANSWER: _pandas_dtype(root, schema.schema)}, is_object=False)
 
 
 def check_clash(
@@ -171,7 +171,7 @@ class FrameBuilder:
         self._is_set = bytearray(count)
 
     def attach(self, source: Any) -> None:  # noqa: ANN401 - a DataFrame or a Series
-        """Set the rows, of which only the number was known."""
+        """Set the source of the rows, of which only the number was known."""
         self._rows = replace(self._rows, source=source)
 
     def set(self, position: int, outcome: Reply | GatewayError) -> None:
@@ -194,10 +194,10 @@ class FrameBuilder:
         columns = self._values
         only_new = output == "columns" or self._rows.kind == "series"
         if self._rows.library == "polars":
-            return self._polars(columns, only_new=only_new)
-        return self._pandas(columns, only_new=only_new)
+            return self._build_polars(columns, only_new=only_new)
+        return self._build_pandas(columns, only_new=only_new)
 
-    def _pandas(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
+    def _build_pandas(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
         import pandas as pd  # installed, because the caller's rows are a pandas object
 
         source = self._rows.source
@@ -218,7 +218,7 @@ class FrameBuilder:
         frame.attrs = {**source.attrs, _COLUMNS_ATTRIBUTE: tuple(columns)}
         return frame
 
-    def _polars(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
+    def _build_polars(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
         import polars as pl
 
         series = [
@@ -263,7 +263,7 @@ def _polars_type(polars: Any, dtype: str) -> Any:  # noqa: ANN401 - polars is op
     return getattr(polars, name) if name else polars.Object
 
 
-def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolve_schema(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a schema with its references resolved, and without the null of an optional type."""
     for _ in range(8):
         reference = schema.get("$ref")
@@ -281,32 +281,36 @@ def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
     return schema
 
 
-def _dtype(schema: Any, root: Mapping[str, Any]) -> str:  # noqa: ANN401 - a JSON Schema
+def _pandas_dtype(schema: Any, root: Mapping[str, Any]) -> str:  # noqa: ANN401 - a JSON Schema
     if not isinstance(schema, dict):
         return "object"
-    resolved_schema = _resolve(schema, root)
+    resolved_schema = _resolve_schema(schema, root)
     values = resolved_schema.get("enum") or (
         [resolved_schema["const"]] if "const" in resolved_schema else []
     )
     if values and all(isinstance(value, str | None) for value in values):
         return "string"
-    kind = resolved_schema.get("type")
-    kinds = [kind] if isinstance(kind, str) else [name for name in kind or () if name != "null"]
-    if len(kinds) != 1 or "format" in resolved_schema:  # dates and times are Python objects
+    json_type = resolved_schema.get("type")
+    json_types = (
+        [json_type]
+        if isinstance(json_type, str)
+        else [name for name in json_type or () if name != "null"]
+    )
+    if len(json_types) != 1 or "format" in resolved_schema:  # dates and times are Python objects
         return "object"
-    return _DTYPES.get(kinds[0], "object")
+    return _DTYPES.get(json_types[0], "object")
 
 
-def _fields(value: object) -> Mapping[str, Any]:
+def _field_values(value: object) -> Mapping[str, Any]:
     """Return the fields of a dict, a dataclass, a NamedTuple, a Struct or a pydantic model."""
     if isinstance(value, dict):
         return value
     dump = getattr(value, "model_dump", None)
     if callable(dump):
         return dump(by_alias=True)  # type: ignore[no-any-return]
-    kind: Any = type(value)
-    for attribute in ("__dataclass_fields__", "__struct_fields__", "_fields"):
-        if names := getattr(kind, attribute, None):
+    value_type: Any = type(value)
+    for attribute in ("__dataclass_fields__", "__struct_fields__", "_field_values"):
+        if names := getattr(value_type, attribute, None):
             return {name: getattr(value, name, None) for name in names}
     return {}
 

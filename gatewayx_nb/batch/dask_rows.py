@@ -1,4 +1,4 @@
-"""The rows of a Dask DataFrame, read partition by partition, and the frame of their answers."""
+"""Reads a Dask DataFrame partition by partition, and builds the frame with the answers."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _MAX_SLICE_ROWS = 1000
-"""Maximum number of rows of a slice, which is fetched to this process at once."""
+"""Maximum number of rows in a slice, which this process fetches as a whole."""
 
 _MAX_READY_SLICES = 4
-"""Number of slices that the cluster prepares while earlier rows are processed."""
+"""Maximum number of slices that the cluster prepares while earlier rows are processed."""
 
 _POLL_INTERVAL = 0.02
 """Seconds between two checks whether earlier slices have been read."""
@@ -53,12 +53,12 @@ class Partitions(ABC):
     """The partitions of a Dask DataFrame or Series.
 
     Args:
-        rows: The Dask DataFrame or Series, as rows.
+        rows: The Dask DataFrame or Series, as `Rows`.
 
     Attributes:
         starts: Position of the first row of each partition that has been read so far.
-        counts: Number of rows of each of these partitions.
-        note_total: Called with the number of rows when it is known.
+        counts: Number of rows in each of these partitions.
+        on_total_known: Called with the total number of rows once all partitions are counted.
         keeps_rows: Whether the rows are needed again, for the result.
     """
 
@@ -66,7 +66,7 @@ class Partitions(ABC):
         self._rows = rows
         self.starts: list[int] = []
         self.counts: list[int] = []
-        self.note_total: Callable[[int], object] = lambda _: None
+        self.on_total_known: Callable[[int], object] = lambda _: None
         self.keeps_rows = False
 
     @property
@@ -80,7 +80,7 @@ class Partitions(ABC):
 
     @abstractmethod
     def finish(self, number: int, build: PartitionBuild) -> Any:  # noqa: ANN401 - of Dask
-        """Return a partition of the result, as a future or a delayed value of Dask."""
+        """Return a partition of the result, as a Dask future or a Dask delayed value."""
 
     def check_blocking_allowed(self) -> None:  # noqa: B027 - in one process, any thread may wait
         """Check that this thread may wait for the rows; see `Rows.check_blocking_allowed`."""
@@ -100,10 +100,10 @@ class Partitions(ABC):
         self.starts.append(self.starts[-1] + self.counts[-1] if self.starts else 0)
         self.counts.append(count)
         if len(self.counts) == self.count:
-            self.note_total(sum(self.counts))
+            self.on_total_known(sum(self.counts))
 
     def _pandas_rows(self, source: Any) -> Rows:  # noqa: ANN401 - a DataFrame, a Series or nothing
-        """Return a pandas object as rows of the same kind."""
+        """Return a pandas object as `Rows` of the same kind as the Dask rows."""
         count = None if source is None else len(source)
         columns = self._rows.columns
         if self._rows.kind == "frame" and source is not None:
@@ -177,7 +177,7 @@ class ClusterPartitions(Partitions):
     event loop waits for the cluster.
 
     Args:
-        rows: The Dask DataFrame or Series, as rows.
+        rows: The Dask DataFrame or Series, as `Rows`.
         client: The client of the cluster.
     """
 
@@ -225,20 +225,20 @@ class ClusterPartitions(Partitions):
         for number, count in enumerate(self._client.map(len, self._futures, pure=False)):
             self._add_partition(await count)
             for start in range(0, self.counts[number], _MAX_SLICE_ROWS):
-                part = self._client.submit(
+                rows_future = self._client.submit(
                     _slice_rows, self._futures[number], wanted_columns, start, pure=False
                 )
-                pending_slices.append((number, part))
+                pending_slices.append((number, rows_future))
                 if len(pending_slices) > _MAX_READY_SLICES:
                     await self._fetch_next(pending_slices)
         while pending_slices:
             await self._fetch_next(pending_slices)
 
     async def _fetch_next(self, pending_slices: deque[tuple[int, Any]]) -> None:
-        part = await pending_slices.popleft()[1]
+        rows_slice = await pending_slices.popleft()[1]
         while len(self._slices) >= _MAX_READY_SLICES:  # noqa: ASYNC110 - another thread takes them
             await asyncio.sleep(_POLL_INTERVAL)
-        self._slices.append(part)
+        self._slices.append(rows_slice)
 
     @override
     def finish(self, number: int, build: PartitionBuild) -> Any:
@@ -265,11 +265,11 @@ class DaskRows(Rows):
 
     Attributes:
         partitions: Reads the rows.
-        end: Called at the end of the map.
+        on_end: Called at the end of the map.
     """
 
     partitions: Partitions = field(kw_only=True)
-    end: Callable[[], object] = field(kw_only=True)
+    on_end: Callable[[], object] = field(kw_only=True)
 
     @override
     def read(self, names: Iterable[Any] | None = None) -> Iterator[Any]:
@@ -282,19 +282,19 @@ class DaskRows(Rows):
     @override
     def close(self) -> None:
         self.partitions.close()
-        self.end()
+        self.on_end()
 
 
 class PartitionedBuilder:
-    """Collects the answers of a Dask DataFrame, and returns them as another Dask DataFrame.
+    """Collects the answers for a Dask DataFrame, and returns them as another Dask DataFrame.
 
     The answers of a partition are sent to the cluster once they are complete. They are then part of
-    the task graph, so that the loss of a worker repeats a computation, but no call.
+    the task graph, so that a computation is repeated if a worker is lost, but no call is.
 
     Args:
         rows: The rows.
         columns: The new columns.
-        replaced: The columns of an earlier run.
+        replaced_columns: The columns of an earlier run.
         output: What to return.
     """
 
@@ -347,10 +347,10 @@ class PartitionedBuilder:
 
 
 def check_batch(rows: Rows, *, is_batch: bool) -> None:
-    """Check that rows of Dask are not submitted to a provider's batch API.
+    """Check that the rows of a Dask DataFrame are not submitted to a provider's batch API.
 
     Raises:
-        UsageError: If they would be.
+        UsageError: If ``is_batch`` is set and the rows are from Dask.
     """
     if is_batch and rows.library == "dask":
         raise UsageError(
@@ -377,20 +377,20 @@ def over_partitions(
         return session
     client = _current_client() if will_run else None
     partitions = LocalPartitions(rows) if client is None else ClusterPartitions(rows, client)
-    partitions.note_total = lambda total: setattr(session.figures, "total", total)
+    partitions.on_total_known = lambda total: setattr(session.figures, "total", total)
     on_end: Callable[[], object] = partitions.close
     if client is not None and plan.engines.cassette_mode is None:
         engines = make_engines(plan, client)
         on_end, plan = engines.close, replace(plan, engines=engines, concurrency=_MAX_CLUSTER_ROWS)
     count = None if will_run else len(rows.source)
     dask_rows = DaskRows(
-        rows.kind, rows.source, "dask", rows.columns, count, partitions=partitions, end=on_end
+        rows.kind, rows.source, "dask", rows.columns, count, partitions=partitions, on_end=on_end
     )
     return replace(session, rows=dask_rows, plan=plan)
 
 
 def _current_client() -> Any:  # noqa: ANN401 - distributed is optional
-    """Return the current client of a Dask cluster; ``None`` if no client exists."""
+    """Return the current Dask client; ``None`` if no client exists."""
     distributed = sys.modules.get("distributed")  # without it, there is no client
     if distributed is None:
         return None

@@ -1,4 +1,4 @@
-"""Embeddings of many texts, stored as they arrive."""
+"""Requests the embeddings of many texts, and stores them as they arrive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Embed = Callable[[list[str]], Awaitable[Vectors]]
 
 MANY_TEXTS = 100
-"""Minimum number of texts whose embeddings are stored; requesting fewer again is quick."""
+"""Minimum number of texts whose embeddings are stored; fewer can quickly be requested again."""
 
 _CHUNK_TEXTS = 2048
 """Number of texts whose embeddings are requested and stored at a time."""
@@ -48,9 +48,9 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
         vectors = await asyncio.to_thread(_load_vectors, results, list(text_by_key))
         missing_keys = [key for key in text_by_key if key not in vectors]
         for start in range(0, len(missing_keys), _CHUNK_TEXTS):
-            part = missing_keys[start : start + _CHUNK_TEXTS]
+            chunk_keys = missing_keys[start : start + _CHUNK_TEXTS]
             for key, vector in zip(
-                part, await embed([text_by_key[key] for key in part]), strict=True
+                chunk_keys, await embed([text_by_key[key] for key in chunk_keys]), strict=True
             ):
                 vectors[key] = vector
                 content = vector.astype("<f4").tobytes()

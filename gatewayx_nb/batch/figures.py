@@ -1,4 +1,4 @@
-"""The figures of a running or finished map."""
+"""Counts the rows, costs and errors of a running or finished map, and formats the figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.errors import BudgetError, GatewayError
 
 _MAX_FULL_ERRORS = 3
-"""Number of errors that a summary shows in full; the others are counted by class."""
+"""Number of errors that a summary shows in full; further errors are counted by class."""
 
 _MAX_LATEST_ANSWERS = 3
 """Number of latest answers that a display shows."""
@@ -52,16 +52,16 @@ class MapUsage(Protocol):
         """Set the cost of the job's earlier runs."""
 
     def write_sums(self, job: str) -> object:
-        """Write the sums to the ledger."""
+        """Write the sums of this run to the ledger."""
 
 
 @dataclass(slots=True)
 class MapFigures:
-    """The figures of a map.
+    """The progress and the totals of a map in this run.
 
     Attributes:
         name: The job's name.
-        total: Number of rows; ``None`` if not known yet.
+        total: Number of rows; ``None`` if it is not known yet.
         answered: Rows with an answer, including those of earlier runs.
         reused: Rows that an earlier run answered.
         replayed: Rows that the open cassette answered.
@@ -81,8 +81,8 @@ class MapFigures:
         unit: What a row is called in counts, such as ``"row"`` or ``"question"``.
         row_name: Returns the name of the row at a position, such as ``"row 3"``.
         note: A line that is shown while the map runs, such as scores of the answers.
-        detail_html: Returns safe HTML that a notebook shows in place of the note; ``None`` if there
-            is none.
+        detail_html: Returns safe HTML that a notebook shows in place of the note; ``None`` to show
+            the note.
         failure: The error that ended the map.
         usage: Cost and tokens of this run.
     """
@@ -124,7 +124,7 @@ class MapFigures:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the start, or the total duration."""
+        """Seconds since the start; for a map that has ended, its duration."""
         return (time.monotonic() if self.ended is None else self.ended) - self.started
 
     def add_answer(self, position: int, text: str) -> None:
@@ -176,7 +176,7 @@ class MapFigures:
         return known_and_unpriced(_rounded_cost(usage.cost), usage.unpriced)
 
     def rows_text(self) -> str:
-        """Return the number of rows that are done, and of all rows if it is known."""
+        """Return the number of finished rows, and the number of all rows if it is known."""
         if self.total is None:
             return counted(self.done, self.unit)
         return f"{self.done:,} of {counted(self.total, self.unit)}"
@@ -228,7 +228,7 @@ class MapFigures:
     def error_lines(self) -> list[str]:
         """Return the first errors in full, and the number of errors by class if there are more.
 
-        Errors that the map's final error repeats are omitted, because the final error is raised.
+        Errors that the error raised at the end repeats are omitted.
         """
         shown_errors = {
             position: error
@@ -241,15 +241,19 @@ class MapFigures:
         ]
         is_raised = self.failure is not None and len(self.errors) == 1
         if self.failed > len(self.first_errors) and not is_raised:
-            kinds = ", ".join(f"{count:,} {name}" for name, count in self.errors.most_common())
-            lines.append(f"Errors: {kinds}.")
+            counts_text = ", ".join(
+                f"{count:,} {name}" for name, count in self.errors.most_common()
+            )
+            lines.append(f"Errors: {counts_text}.")
         return list(map(plain, lines))
 
     def _answered_text(self) -> str:
         return f"{self.answered:,} of {counted(self.total or 0, self.unit)}"
 
     def _reused_days_text(self) -> str:
-        oldest_day, newest_day = (_day_text(at) for at in self.reused_since or (0.0, 0.0))
+        oldest_day, newest_day = (
+            _day_text(timestamp) for timestamp in self.reused_since or (0.0, 0.0)
+        )
         return (
             f"from {newest_day}"
             if oldest_day == newest_day
@@ -273,9 +277,9 @@ def _rounded_cost(cost: Decimal) -> Decimal:
     return round(cost, max(2, 2 - cost.adjusted())) if cost else cost
 
 
-def _day_text(at: float) -> str:
+def _day_text(timestamp: float) -> str:
     try:
-        day = datetime.fromtimestamp(at)  # noqa: DTZ006 - the user's local day
+        day = datetime.fromtimestamp(timestamp)  # noqa: DTZ006 - the user's local day
     except (OverflowError, OSError, ValueError):
         return "an unknown day"
     if day.date() == datetime.now().date():  # noqa: DTZ005 - as above

@@ -1,4 +1,4 @@
-"""The identities of jobs and rows: digests by which a later run finds stored answers."""
+"""Computes the digests of jobs and rows, by which a later run finds stored answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
 
 _KEY_BYTES = 8
-"""Bytes in a row's key. The probability that two of a million rows share a key is 3e-8."""
+"""Bytes in a row's key. The probability that any two of a million rows share a key is 3e-8."""
 
 _MAX_DEPTH = 4
 """Maximum nesting depth of captured functions whose code is included."""
@@ -96,12 +96,12 @@ def _options_json(options: CallOptions) -> bytes:
 
 def _encode(value: object) -> bytes:
     try:
-        return msgspec.json.encode(value, enc_hook=_represent, order="sorted")
+        return msgspec.json.encode(value, enc_hook=_serializable_value, order="sorted")
     except UnicodeEncodeError:  # an unpaired surrogate
-        return json.dumps(value, default=_represent, sort_keys=True).encode()
+        return json.dumps(value, default=_serializable_value, sort_keys=True).encode()
 
 
-def _represent(value: object) -> object:
+def _serializable_value(value: object) -> object:
     if isinstance(value, Image):
         return _image_value(value)
     if isinstance(value, Message):
@@ -113,34 +113,38 @@ def _options_value(options: CallOptions) -> dict[str, Any]:
     """Return the options that can change an answer."""
     values: dict[str, Any] = {}
     for name, value in options.items():
-        record = OPTIONS[name].to_recorded
+        to_recorded = OPTIONS[name].to_recorded
         if name == "images":
             values[name] = [_image_value(image) for image in value]  # type: ignore[attr-defined]
         elif name == "schema":
             values[name] = value.described or value.schema  # type: ignore[attr-defined]
-        elif name == "tools" and record is not None:
+        elif name == "tools" and to_recorded is not None:
             # The code is included, because it may have changed while the declaration did not.
             code = [
                 _code_without_captures(tool.function) for tool in cast("tuple[Tool, ...]", value)
             ]
-            values[name] = [record(value), *code]
+            values[name] = [to_recorded(value), *code]
         elif name == "approve":
             if value not in _REFUSING_POLICIES:
                 values[name] = value if isinstance(value, str) else _code_without_captures(value)
-        elif record is not None:
-            values[name] = record(value)
+        elif to_recorded is not None:
+            values[name] = to_recorded(value)
         elif name in (*_ANSWER_OPTIONS, "model"):
             values[name] = value
     return values
 
 
 def _code_without_captures(function: object) -> str:
-    """Return the code of a function without captured values, which its calls may change.
+    """Return the code of a function without its captured values, which calls may change.
 
     Any other callable object is identified by its class.
     """
     function = getattr(function, "__func__", function)  # the function of a method
-    return _source(function) if isinstance(function, types.FunctionType) else _name(function)
+    return (
+        _source_or_bytecode(function)
+        if isinstance(function, types.FunctionType)
+        else _qualified_name(function)
+    )
 
 
 def _prompt_value(prompt: Prompt) -> object:
@@ -186,7 +190,7 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
         return f"{_value_text(owner)}{_attributes_text(owner)}.{code}"
     if not isinstance(function, types.FunctionType):
         call = getattr(type(function), "__call__", None)  # noqa: B004 - to read its code
-        name = f"{getattr(function, '__module__', '')}.{_name(function)}"
+        name = f"{getattr(function, '__module__', '')}.{_qualified_name(function)}"
         is_python = isinstance(call, types.FunctionType)
         code = function_text(call, depth + 1) if is_python else ""
         return f"{name}{_attributes_text(function)} {code}"
@@ -200,10 +204,10 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
     defaults += [
         f"{name}={_value_text(value)}" for name, value in (function.__kwdefaults__ or {}).items()
     ]
-    return "\n".join([_source(function), *captured_names, *defaults])
+    return "\n".join([_source_or_bytecode(function), *captured_names, *defaults])
 
 
-def _name(function: object) -> str:
+def _qualified_name(function: object) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
@@ -218,12 +222,12 @@ def _cell_text(cell: types.CellType, depth: int) -> str:
     except ValueError:  # a function that captures itself before its name is bound
         return "?"
     if isinstance(value, types.FunctionType):
-        return function_text(value, depth + 1) if depth < _MAX_DEPTH else _name(value)
+        return function_text(value, depth + 1) if depth < _MAX_DEPTH else _qualified_name(value)
     return _value_text(value)
 
 
 def _value_text(value: object) -> str:
-    """Return a string for a captured value, which is the same in every process."""
+    """Return a string for a captured value; every process returns the same string."""
     try:
         return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
@@ -232,7 +236,7 @@ def _value_text(value: object) -> str:
     return f"{type(value).__qualname__}" if " at 0x" in text else text
 
 
-def _source(function: types.FunctionType) -> str:
+def _source_or_bytecode(function: types.FunctionType) -> str:
     """Return the source of a function without comments, or its bytecode if it has no source."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
@@ -251,7 +255,10 @@ def _source(function: types.FunctionType) -> str:
 
 def _is_code_of(node: ast.Lambda, code: types.CodeType) -> bool:
     arguments = node.args
-    names = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    names = [
+        argument.arg
+        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    ]
     count = code.co_argcount + code.co_kwonlyargcount
     if tuple(names) != code.co_varnames[:count]:
         return False
@@ -264,7 +271,7 @@ def _is_code_of(node: ast.Lambda, code: types.CodeType) -> bool:
 
 
 def _constants(node: ast.AST) -> list[str]:
-    return sorted(repr(item.value) for item in ast.walk(node) if isinstance(item, ast.Constant))
+    return sorted(repr(child.value) for child in ast.walk(node) if isinstance(child, ast.Constant))
 
 
 def _code_constants(code: types.CodeType) -> list[str]:

@@ -1,4 +1,4 @@
-"""The calls of a map on one event loop."""
+"""Runs the calls of a map on one event loop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RowCall:
 
 
 class SpentError(Exception):
-    """A cost limit has stopped a call, and would stop it again when other calls have ended.
+    """Raised if a cost limit stops a call, and would also stop it after other calls have ended.
 
     Attributes:
         error: The error of the call.
@@ -84,7 +84,7 @@ class Lane:
 
     @property
     def running(self) -> int:
-        """Number of tasks, each of which makes one call after the other."""
+        """Number of worker tasks, each of which makes one call after the other."""
         return self._worker_count
 
     def resize(self, concurrency: int) -> None:
@@ -122,7 +122,7 @@ class Lane:
         self._queue.extend(calls)
         for _ in range(min(len(self._queue), self._concurrency - self._worker_count)):
             self._worker_count += 1
-            task = self._portal.loop.create_task(self._work())
+            task = self._portal.loop.create_task(self._run_worker())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -131,7 +131,7 @@ class Lane:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _work(self) -> None:
+    async def _run_worker(self) -> None:
         try:
             await self._make_calls()
         finally:
@@ -142,11 +142,11 @@ class Lane:
             row = self._queue.popleft()
             self._in_flight += 1
             try:
-                outcome = await self._run(row)
+                outcome = await self._run_call(row)
             except asyncio.CancelledError:
                 if not self._is_stopping:  # the pool has been closed
                     self._finish(row, row.call.closed_error())
-                    for waiting_row in self._drain():
+                    for waiting_row in self._take_queued():
                         self._finish(waiting_row, waiting_row.call.closed_error())
                 raise
             finally:
@@ -155,8 +155,8 @@ class Lane:
                     self._call_ended.set()
             self._finish(row, outcome)
 
-    async def _run(self, row: RowCall) -> Reply | GatewayError:
-        """Return the reply or the error of a call.
+    async def _run_call(self, row: RowCall) -> Reply | GatewayError:
+        """Return the reply to a row's call, or its error.
 
         Each call in flight reserves its maximum cost. If these reservations leave too little for
         this call, it is tried again when another call has ended and its true cost is known.
@@ -196,6 +196,6 @@ class Lane:
         finally:
             self._in_flight += 1
 
-    def _drain(self) -> list[RowCall]:
+    def _take_queued(self) -> list[RowCall]:
         rows, self._queue = list(self._queue), deque()
         return rows

@@ -1,4 +1,4 @@
-"""Maps started by this or another process; `gx.job` looks them up by name."""
+"""The stored maps of this and other processes, which `gx.job` finds by name."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 _POLL_INTERVAL = 0.5
 """Seconds between two checks of a job that another process runs."""
 
-_MAX_NAMES = 5
+_MAX_NAMES_IN_ERROR = 5
 """Maximum number of names in an error message."""
 
-_FORMATS = (".parquet", ".csv", ".jsonl")
+_EXPORT_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class MapStatus:
         model: Reference of the model.
         state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``; ``"killed"`` if its process
             was killed; ``"submitted"`` if its rows are in a provider's batches.
-        rows: Number of rows; ``None`` if not known.
+        rows: Number of rows; ``None`` if it is not known.
         done: Number of rows with an answer.
         failed: Number of rows with an error.
         cost: Cost in US dollars.
@@ -189,7 +189,7 @@ class MapJob:
                 installed.
             ConfigError: If the file exists or cannot be written.
         """
-        target = path_to_write(path, _FORMATS, "answers.csv")
+        target = path_to_write(path, _EXPORT_SUFFIXES, "answers.csv")
         suffix = target.suffix.lower()
         if suffix != ".jsonl":
             check_pandas()
@@ -240,8 +240,8 @@ class MapJob:
         return repr(self.progress())
 
     def _current_record(self) -> JobRecord:
-        """Return the job's current record."""
-        records = (each for each in self._store.jobs() if each.digest == self._record.digest)
+        """Read the job's record again, and return it."""
+        records = (job for job in self._store.jobs() if job.digest == self._record.digest)
         self._record = next(records, self._record)
         return self._record
 
@@ -333,9 +333,11 @@ def map_statuses(store: ResultsStore | None) -> list[MapStatus]:
 
 
 def find_job(store: ResultsStore | None, name: str) -> tuple[ResultsStore, JobRecord]:
-    """Return the most recently used job with a name, or the only job whose name begins with it.
+    """Find a job by its name, or by the beginning of its name.
 
-    The job's store is also returned.
+    Returns:
+        The store, and the most recently used job with exactly this name or, if there is none, the
+        only job whose name begins with it.
 
     Raises:
         UsageError: If there is no such job, or several names begin with ``name``.
@@ -353,8 +355,8 @@ def find_job(store: ResultsStore | None, name: str) -> tuple[ResultsStore, JobRe
         record for record in records if name and record.name.startswith(name)
     ]
     if len(matching_records) > 1:
-        names = [repr(record.name) for record in matching_records[:_MAX_NAMES]]
-        names += ["…"] if len(matching_records) > _MAX_NAMES else []
+        names = [repr(record.name) for record in matching_records[:_MAX_NAMES_IN_ERROR]]
+        names += ["…"] if len(matching_records) > _MAX_NAMES_IN_ERROR else []
         raise UsageError(
             f"{len(matching_records)} jobs begin with {name!r}: {', '.join(names)}.",
             hint="Use the whole name.",

@@ -1,4 +1,4 @@
-"""The options of a map and of its calls: their validation and help texts."""
+"""Validates the options of a map and of its calls, and contains their help texts."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class PreviewKeywords(MapOptions, total=False):
         Missing,
         Option(
             _one_of("error", "blank"),
-            "'error' fails a row in which a value is missing; 'blank' sends an empty text",
+            "'error' fails a row in which a value is missing; 'blank' inserts an empty string",
             example="blank",
             default="error",
         ),
@@ -158,7 +158,7 @@ class MapKeywords(ImapKeywords, total=False):
 
 
 MEANINGS = {
-    "rows": "a DataFrame, a Series, or texts or dicts in a list or another iterable",
+    "rows": "a DataFrame, a Series, or an iterable of strings or dicts",
     "prompt": "a template with `{{column}}`, or a function of the row that returns a string or"
     " a dict of keywords of `ask`; a row that is a string is `{{input}}`",
     "schema": "a type such as City, or a JSON Schema dict, whose fields become columns",
@@ -179,7 +179,7 @@ _MAP_OPTIONS = {
 def split_options(
     options: PreviewKeywords, accepted_keywords: type[PreviewKeywords]
 ) -> tuple[dict[str, Any], MapOptions]:
-    """Return the map's own options, normalized and with defaults, and the options of its calls.
+    """Return the map's own options, validated and with defaults, and the options of its calls.
 
     Args:
         options: The keyword arguments.
@@ -190,13 +190,13 @@ def split_options(
     """
     check_keywords(options, {*accepted_keywords.__annotations__, *MEANINGS, "model"})
     map_options: dict[str, Any] = {name: option.default for name, option in _MAP_OPTIONS.items()}
-    calls: dict[str, Any] = {}
+    call_options: dict[str, Any] = {}
     for name, value in options.items():
         if name not in _MAP_OPTIONS:
-            calls[name] = value
+            call_options[name] = value
         elif value is not None:
             map_options[name] = check_value(_MAP_OPTIONS[name], name, value)
-    return map_options, cast("MapOptions", calls)
+    return map_options, cast("MapOptions", call_options)
 
 
 def parse_age(age: object) -> float:
@@ -235,7 +235,7 @@ def read_call_options(
 
 
 def uses_servers(options: Mapping[str, Any]) -> bool:
-    """Return whether the tools of a map's calls include an MCP server, which has to be started."""
+    """Return whether the tools of a map's calls include an MCP server."""
     tools = options.get("tools")
     return any(
         isinstance(tool, MCPServer)

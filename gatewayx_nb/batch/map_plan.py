@@ -1,4 +1,4 @@
-"""The plan of a map, and the interface through which it uses the engines of the pool."""
+"""The plan of a map, and the interface through which a map uses the engines of the pool."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class MapEngines(Protocol):
         """Return the estimated tokens and cost of each request; nothing is sent."""
 
     def flow(self, concurrency: int) -> Flow:
-        """Return what bounds the speed, as far as it is known."""
+        """Return the known limits on the speed of the map."""
 
     def note_pace(self, figures: MapFigures) -> object:
-        """Set the figures that the engines know: the number of 429s, and what bounds the speed."""
+        """Set the number of 429 responses in the figures, and what limits the speed."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapPlan:
-    """What a map needs besides its rows.
+    """Everything that a map needs besides its rows and its prompt.
 
     Attributes:
         engines: Plans the calls.
@@ -75,7 +75,7 @@ class MapPlan:
         concurrency: Maximum number of calls in flight to each engine.
         results: Stores the outcomes; ``None`` if nothing is stored.
         keeps_prompts: Whether the prompts are stored with the answers.
-        raises: Whether the first row that fails ends the map.
+        raises: Whether the first failed row ends the map.
         max_ahead: Maximum number of rows between the first row without an outcome and the last row
             that was sent, for a caller that needs the outcomes in order; ``None`` for no maximum.
         redact: Masks keys in a prompt before it is stored.
@@ -92,6 +92,6 @@ class MapPlan:
     redact: Callable[[str], str] = str
 
     def key(self, request: RowRequest) -> int:
-        """Return the key of a row; it includes what the row's own model currently names."""
+        """Return the key of a row; it depends on what the row's own model currently names."""
         model = request.options.get("model")
         return row_key(request, self.engines.identity(model) if model else "")

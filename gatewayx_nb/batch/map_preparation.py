@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobResults
 
 _DEFAULT_CONCURRENCY = 100
-"""Maximum number of calls in flight to an engine, unless the settings allow fewer."""
+"""Default maximum number of calls in flight to an engine; the settings may allow fewer."""
 
 _MAX_ROWS_AHEAD = 10_000
-"""Maximum number of rows that wait for an earlier row, if the outcomes are needed in order."""
+"""Maximum number of rows that may wait for an earlier row if outcomes are needed in order."""
 
 
 class MapPreparer:
@@ -121,7 +121,9 @@ class MapPreparer:
     ) -> MapSession:
         """Return a map over requests that have been created; see `RowCaller.plan_requests`."""
         source = PreparedRequests(requests, definition)
-        models = (each.options.get("model") for each in requests if isinstance(each, RowRequest))
+        models = (
+            request.options.get("model") for request in requests if isinstance(request, RowRequest)
+        )
         return self.session(
             range(len(requests)),
             source,
@@ -162,7 +164,9 @@ class MapPreparer:
         reference, base_url = "" if prompt.names_models else model or "", ""
         if store is not None and not prompt.names_models:
             reference, base_url = self._maps.job_identity(model)
-        fallbacks = [self._identity_text(each) for each in options.get("fallback", ()) if store]
+        fallbacks = [
+            self._identity_text(fallback) for fallback in options.get("fallback", ()) if store
+        ]
         definition = job_definition(
             reference,
             " ".join([base_url, *fallbacks]),
@@ -177,7 +181,7 @@ class MapPreparer:
         name = None if name is None else redact(name)
         if store is None:
             return None, JobFigures(), name or f"map-{digest.hex()[:6]}"
-        record = next((each for each in store.jobs() if each.digest == digest), None)
+        record = next((job for job in store.jobs() if job.digest == digest), None)
         name = name or (record.name if record else f"map-{digest.hex()[:6]}")
         results: JobResults | None
         if will_run:
@@ -197,6 +201,6 @@ class MapPreparer:
         """Return the current figures of a job."""
         records = self._maps.results.jobs() if self._maps.results and results else []
         current_figures = (
-            each.figures for each in records if results and each.digest == results.digest
+            record.figures for record in records if results and record.digest == results.digest
         )
         return next(current_figures, JobFigures())

@@ -1,4 +1,4 @@
-"""Previews of maps: the requests and the cost, before anything is sent."""
+"""Previews maps: estimates the requests and the cost before anything is sent."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobResults
 
 _MAX_SAMPLED_ROWS = 200
-"""Maximum number of rows whose tokens are estimated; the average is assumed for the others."""
+"""Maximum number of rows whose tokens are estimated; for other rows, the average is assumed."""
 
-_ROWS_PER_LOOKUP = 500
-"""Number of rows that are looked up in the store at a time."""
+_KEYS_PER_LOOKUP = 500
+"""Number of keys that are looked up in the store at a time."""
 
 
 class RowEstimate(Protocol):
@@ -92,7 +92,7 @@ class MapPreview:
         first_problem: The first invalid row's error.
         max_turns: Maximum number of requests per row if the model may call functions, otherwise 1.
             Tokens, cost and time cover only the first request of each row.
-        unit: What a row is called, such as ``"cell"`` in an evaluation.
+        unit: The noun for a row, such as ``"cell"`` in an evaluation.
         excluded: What the figures do not include, such as questions to a judge.
     """
 
@@ -154,7 +154,7 @@ class MapPreview:
 
 
 def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
-    """Return the requests and the cost of a map, without sending anything.
+    """Return a preview of a map's requests and cost, without sending anything.
 
     Raises:
         UsageError: If the rows are an iterator, which the preview would use up.
@@ -171,7 +171,7 @@ def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
         for key, request in request_by_key.items()
         if key not in answered_keys
     ]
-    estimates = plan.engines.estimates(_sample(to_ask))
+    estimates = plan.engines.estimates(_sample_evenly(to_ask))
     scale = Decimal(len(to_ask)) / max(1, len(estimates))
     low = int(scale * sum(estimate.tokens[0] for estimate in estimates))
     high = int(scale * sum(estimate.tokens[1] for estimate in estimates))
@@ -217,14 +217,14 @@ def _answered_keys(results: JobResults | None, keys: list[int]) -> set[int]:
     if results is None:
         return answered_keys
     results.load()
-    for start in range(0, len(keys), _ROWS_PER_LOOKUP):
-        stored_rows = results.get_many(keys[start : start + _ROWS_PER_LOOKUP])
+    for start in range(0, len(keys), _KEYS_PER_LOOKUP):
+        stored_rows = results.get_many(keys[start : start + _KEYS_PER_LOOKUP])
         answered_keys.update(key for key, row in stored_rows.items() if not row.retry)
     return answered_keys
 
 
-def _sample(requests: list[RowRequest]) -> list[RowRequest]:
-    """Return evenly spaced requests, all of them if there are few."""
+def _sample_evenly(requests: list[RowRequest]) -> list[RowRequest]:
+    """Return evenly spaced requests; if there are few, all of them."""
     step = max(1, -(-len(requests) // _MAX_SAMPLED_ROWS))
     return requests[::step]
 

@@ -1,4 +1,4 @@
-"""A running map: feeds rows to their engines, and collects the outcomes."""
+"""Feeds the rows of a running map to their engines, and collects the outcomes."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ _MAX_ROWS_PER_FEED = 64
 _MAX_QUEUED_ROWS = 1024
 """Maximum number of rows that wait for a call, beyond those in flight."""
 
-_MANY_WAITING = 256
-"""Number of unfinished rows above which outcomes are handled in larger groups."""
+_MANY_UNFINISHED_ROWS = 256
+"""Number of unfinished rows above which outcomes are gathered into larger groups."""
 
 _GATHER_SECONDS = 0.02
-"""Seconds to gather outcomes, because each switch between threads costs as much as a row."""
+"""Seconds to gather outcomes; a switch between threads takes as long as handling a row."""
 
 _UPDATE_INTERVAL = 0.1
 """Seconds between updates of the progress."""
 
-_STOP_INTERVAL = 1.0
+_STOP_CHECK_INTERVAL = 1.0
 """Seconds between two checks whether `MapJob.cancel` has been called."""
 
 _MAX_EQUAL_FAILURES = 100
@@ -80,7 +80,7 @@ class MapRun:
         rows: The rows.
         prompt: Makes the request for each row.
         plan: What the map needs besides its rows.
-        figures: The figures, which the run keeps up to date.
+        figures: The figures, which this object keeps up to date.
         show: Called with the figures about ten times a second.
     """
 
@@ -95,7 +95,7 @@ class MapRun:
         self.figures = figures
         self._rows, self._prompt, self._plan, self._show = rows, prompt, plan, show
         self._positions: dict[int, list[int]] = {}
-        # The outcomes that are not stored, for later rows that are equal.
+        # The outcomes that are not stored; later rows that are equal reuse them.
         self._run_outcomes: dict[int, Outcome] = {}
         self._unconfirmed_outcomes: dict[int, Outcome] = {}
         self._received_outcomes: deque[tuple[int, Outcome]] = deque()
@@ -123,7 +123,7 @@ class MapRun:
         """Yield the outcomes in groups as they arrive.
 
         Raises:
-            GatewayError: If an error concerns every row, or all rows have failed alike.
+            GatewayError: If an error concerns every row, or all rows failed with one error class.
         """
         event = InterruptibleEvent()
         self._wake_caller = event.set
@@ -181,9 +181,9 @@ class MapRun:
         return ready_outcomes
 
     def _is_stop_requested(self) -> bool:
-        """Return whether `MapJob.cancel` has been called; check about once a second."""
+        """Return whether `MapJob.cancel` has been called; the store is read about once a second."""
         results, now = self._plan.results, time.monotonic()
-        if results is None or now - self._stop_checked_at < _STOP_INTERVAL:
+        if results is None or now - self._stop_checked_at < _STOP_CHECK_INTERVAL:
             return False
         self._stop_checked_at = now
         return results.is_stop_requested
@@ -199,7 +199,7 @@ class MapRun:
         self.is_flushed = True
 
     def take_rest(self) -> Outcomes:
-        """Return the outcomes that arrived after the map had been stopped, stored or not."""
+        """Return the outcomes that arrived after the map was stopped, whether stored or not."""
         self._received_outcomes.extend(self._unconfirmed_outcomes.items())
         return self._take_ready(checks_failures=False)
 
@@ -229,7 +229,7 @@ class MapRun:
     @property
     def _may_pause(self) -> bool:
         """Whether the engines have enough rows for a pause in which to gather outcomes."""
-        return self._must_wait and len(self._positions) > _MANY_WAITING
+        return self._must_wait and len(self._positions) > _MANY_UNFINISHED_ROWS
 
     def _feed(self) -> None:
         """Prepare the next rows, and pass their calls to the engines."""
@@ -250,7 +250,7 @@ class MapRun:
             self._submit(portal, batch)
 
     def _read_rows(self, new_requests: dict[int, RowRequest]) -> None:
-        """Render the next rows; add requests that equal no waiting one to ``new_requests``."""
+        """Render the next rows; add requests that are not already waiting to ``new_requests``."""
         for _ in range(_MAX_ROWS_PER_FEED):
             if self._must_wait:
                 return
@@ -326,7 +326,7 @@ class MapRun:
         return outcomes
 
     def _settle_known(self, key: int, outcome: Outcome, outcome_time: float | None) -> None:
-        """Settle the rows of a key with a known outcome, from this run or an earlier run."""
+        """Set a known outcome, from this run or an earlier run, for all rows with this key."""
         for position in self._positions.pop(key):
             if isinstance(outcome, GatewayError):
                 self.figures.add_error(position, outcome)
@@ -402,18 +402,22 @@ class MapRun:
         self._wake_caller()
 
     def _check_store(self) -> None:
-        """Check that outcomes can be stored, or could be stored a short time ago.
+        """Check that outcomes can be stored, or could be stored until a short time ago.
 
         Raises:
-            ConfigError: If they cannot be stored; those in memory are yielded nevertheless.
+            ConfigError: If the outcomes cannot be stored. Those in memory are still yielded.
         """
-        since, results = self._failing_since, self._plan.results
-        if since is None or results is None or time.monotonic() - since < _STORE_TIMEOUT:
+        failing_since, results = self._failing_since, self._plan.results
+        if (
+            failing_since is None
+            or results is None
+            or time.monotonic() - failing_since < _STORE_TIMEOUT
+        ):
             return
         self._fail(
             ConfigError(
                 f"{self.figures.problem.removesuffix('.')}, so no more rows were asked about.",
-                hint="Free some space, and run it again to ask about the missing rows.",
+                hint="Free some space, and run the map again to ask about the missing rows.",
             )
         )
 
@@ -456,22 +460,24 @@ class MapRun:
         if isinstance(outcome, _FINAL_ERRORS) or is_closed:
             self._fail(outcome)
 
-    def _check_failures(self, ready: Outcomes) -> None:
-        """Check whether the map ends: after its first error, or because all rows have failed."""
+    def _check_failures(self, ready_outcomes: Outcomes) -> None:
+        """Raise the error that ends the map: its first error, or the error of all its rows."""
         figures = self.figures
-        errors = [outcome for _, outcome in ready if isinstance(outcome, GatewayError)]
+        errors = [outcome for _, outcome in ready_outcomes if isinstance(outcome, GatewayError)]
         if errors and self._plan.raises:
             self._fail(errors[0])
         if figures.answered or not errors:
             return
         has_ended = self._has_ended
         if (figures.failed >= _MAX_EQUAL_FAILURES and len(figures.errors) == 1) or has_ended:
-            ((kind, _),) = figures.errors.most_common(1)
-            first = figures.first_of_kind[kind]
+            ((error_name, _),) = figures.errors.most_common(1)
+            first_error = figures.first_of_kind[error_name]
             count = figures.failed
             rows = "The row" if count == 1 else f"All {count:,} rows"
             text = f" {rows} failed{'' if has_ended else ' so far'}."
-            self._fail(first if isinstance(first, BudgetError) else first.with_appended_text(text))
+            if not isinstance(first_error, BudgetError):
+                first_error = first_error.with_appended_text(text)
+            self._fail(first_error)
 
     def _fail(self, error: GatewayError) -> NoReturn:
         self._record_error(error)

@@ -1,4 +1,4 @@
-"""One run of a map: takes over the job, runs it, displays its progress and stores its figures."""
+"""Runs a map: takes over the job, displays the progress, and stores the figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _FLUSH_TIMEOUT = 3.0
 """Seconds to wait for the answers of an earlier run to be stored."""
 
 _FOLLOW_INTERVAL = 0.5
-"""Seconds between two attempts to take over a job that another process runs."""
+"""Seconds between two attempts to take over a job that another process is running."""
 
 _STOP_EXCEPTIONS = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 
@@ -55,7 +55,7 @@ _FIGURES_INTERVAL = 1.0
 """Seconds between two updates of the figures that other processes read."""
 
 _STOPPED_MESSAGE = "not asked, because the map was stopped"
-"""The message for rows that were not sent."""
+"""The text in ``gx_error`` for rows that were not sent."""
 
 
 @dataclass(slots=True)
@@ -68,13 +68,13 @@ class MapSession:
         plan: Plans the calls.
         columns: The new columns.
         replaced: The columns of an earlier run, which this run replaces.
-        figures: The figures.
+        figures: The progress and the totals of this run.
         view: Displays the figures.
         earlier: The figures of the job's earlier runs.
         read_earlier: Reads the figures of the earlier runs again.
-        check: Raises an error if rows are in an open batch, and so must not be sent.
+        check: Raises an error if some rows are in an open batch and must not be sent again.
         fresh: Whether to ignore the results of earlier runs.
-        max_age: Maximum age of a result in seconds; ``None`` for any.
+        max_age: Maximum age of a result in seconds; ``None`` for no maximum.
     """
 
     rows: Rows
@@ -126,7 +126,7 @@ class MapSession:
         """Run the map until it ends or is stopped, and return the rows with their answers.
 
         Args:
-            output: What to return.
+            output: The form of the result.
             on_outcomes: Called with the positions and outcomes of rows as they arrive.
         """
         sink = OutcomeSink(self, output)
@@ -151,7 +151,7 @@ class MapSession:
         """Run the map and return the rows with their answers; see `collect`.
 
         Args:
-            output: What to return.
+            output: The form of the result.
             on_outcomes: Awaited with the positions and outcomes of rows as they arrive.
             stops_on_cancel: Whether a cancellation stops the map as Ctrl-C does. A kernel cancels
                 the task of a cell that awaits.
@@ -179,8 +179,8 @@ class MapSession:
         """Check that the finished rows of a stopped map are stored.
 
         Raises:
-            KeyboardInterrupt: If the map had not begun, or a second Ctrl-C interrupted the storing
-                of its answers.
+            KeyboardInterrupt: If the map had not begun, or if a second Ctrl-C arrived while its
+                answers were being stored.
         """
         if self._run is None or not self._run.is_flushed:
             raise with_short_traceback(KeyboardInterrupt()) from None
@@ -233,7 +233,7 @@ class MapSession:
             yield
         self.figures.problem = ""
         self._runs_job = results is not None
-        # Another map may have asked about rows of this job since this map was created.
+        # Since this map was created, another map may have sent rows of this job.
         self.check()
         self.earlier = self.read_earlier()
         self.plan.engines.usage.set_earlier_cost(self.earlier.cost)
@@ -242,7 +242,7 @@ class MapSession:
         """Check that this thread does not wait for a map that it is running itself.
 
         Raises:
-            UsageError: If this thread runs the job.
+            UsageError: If this thread is already running the job.
         """
         if self.plan.results is not None and self.plan.results.is_driven_by_this_thread:
             raise UsageError(
@@ -252,7 +252,7 @@ class MapSession:
             )
 
     def _load(self) -> None:
-        """Find out which rows earlier runs have answered."""
+        """Load the answers of earlier runs from the store."""
         results = self.plan.results
         if results is None:
             return
@@ -294,7 +294,7 @@ class MapSession:
         self.plan.engines.usage.write_sums(figures.name)
         if results is not None:
             results.current_figures = None
-            if self._runs_job:  # otherwise, another process stores them
+            if self._runs_job:  # otherwise, another process stores its figures
                 state: Any = figures.state
                 results.set_figures(self._job_figures(state))
             results.close()
@@ -359,12 +359,12 @@ class OutcomeSink:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM arrived: first the map ends as if it had been stopped, and then the process."""
+    """Raised on SIGTERM: the map ends as if it had been stopped, and then the process ends."""
 
 
 @contextlib.contextmanager
 def _sigterm_as_stop() -> Iterator[None]:
-    """Turn SIGTERM into a stop of the map, and send it again at the end of the ``with`` block.
+    """Stop the map on SIGTERM, and raise the signal again at the end of the ``with`` block.
 
     The program's own handlers are left in place. Only the main thread can handle signals.
     """

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.columns import Columns
     from gatewayx_nb.replies import Reply
 
-_MAX_SHOWN_ROWS = 5
-"""Maximum number of failed rows in the representation."""
+_MAX_SHOWN_ERRORS = 5
+"""Maximum number of errors that the representation shows."""
 
 
 class MappedReplies(list[Any]):
@@ -59,13 +59,13 @@ class MappedReplies(list[Any]):
 
     @override
     def __repr__(self) -> str:
-        failed_count, unsent_count = self.failed, sum(1 for outcome in self if outcome is None)
-        count = len(self) - len(failed_count) - unsent_count
+        errors, unsent_count = self.failed, sum(1 for outcome in self if outcome is None)
+        count = len(self) - len(errors) - unsent_count
         parts = [f"{count:,} {'reply' if count == 1 else 'replies'}"]
-        parts += [f"{len(failed_count):,} failed"] if failed_count else []
+        parts += [f"{len(errors):,} failed"] if errors else []
         parts += [f"{unsent_count:,} not sent"] if unsent_count else []
         lines = [
             f"  row {position}: {type(error).__name__}: {error.message}"
-            for position, error in list(failed_count.items())[:_MAX_SHOWN_ROWS]
+            for position, error in list(errors.items())[:_MAX_SHOWN_ERRORS]
         ]
         return "\n".join([", ".join(parts), *lines])

@@ -1,4 +1,4 @@
-"""Writes the rows of a map to the files that are sent to a provider's batch API."""
+"""Writes the rows of a map to files for a provider's batch API."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class PartFile:
         return True
 
     def close(self) -> None:
-        """Write the end of the format, and close the file."""
+        """Write what the format requires at the end of a file, and close the file."""
         if self._file is not None:
             self._file.write(self.first_row.format.end)
             self._file.close()
@@ -127,7 +127,7 @@ class PartFiles:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, key: int, row: PreparedRow, prompt: str | None) -> None:
-        """Add a row to its group's file, or to a new file if that file is full.
+        """Add a row to the file of its group, or to a new file if that file is full.
 
         Raises:
             UsageError: If the row is larger than the maximum size of a batch.
@@ -137,9 +137,9 @@ class PartFiles:
         max_request_bytes = form.max_bytes - len(form.start) - len(form.end) - 100
         if len(row.content) > max_request_bytes:
             raise UsageError(
-                f"the row's request has {len(row.content):,} bytes, but a batch may have at"
+                f"the row's request has {len(row.content):,} bytes, but a batch accepts at"
                 f" most {max_request_bytes:,}.",
-                hint="Make it smaller, or ask about it without `batch=True`.",
+                hint="Shorten the row, or run the map without `batch=True`.",
             )
         part = self._open_files.get(row.group)
         if part is None or not part.add(key, row, prompt):

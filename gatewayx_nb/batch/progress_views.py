@@ -1,4 +1,4 @@
-"""Progress displays for terminals and logs, and the hook that registers the notebook's display."""
+"""Displays progress in terminals and logs; a notebook can register its own display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch.figures import MapFigures
 
-_LINE_INTERVAL = 60.0
+_LOG_INTERVAL = 60.0
 """Seconds between two lines in a log."""
 
 _BAR_FORMAT = "{bar:16} {desc}"
@@ -41,7 +41,7 @@ class Silent:
 
 
 class TerminalBar:
-    """A progress bar in a terminal, which the summary replaces at the end."""
+    """A progress bar in a terminal; at the end, a summary replaces the bar."""
 
     def __init__(self) -> None:
         from tqdm import tqdm  # imported on first use, because most calls need no bar
@@ -52,7 +52,7 @@ class TerminalBar:
         """Redraw the bar."""
         self._bar.total = figures.total
         self._bar.n = figures.done
-        self._bar.set_description_str(_line(figures), refresh=False)
+        self._bar.set_description_str(_progress_line(figures), refresh=False)
         self._bar.refresh()
 
     def close(self, figures: MapFigures) -> None:
@@ -75,27 +75,27 @@ class LogLines:
     def show(self, figures: MapFigures) -> None:
         """Print a line if a minute has passed."""
         now = self._clock()
-        if now - self._printed_at >= _LINE_INTERVAL:
+        if now - self._printed_at >= _LOG_INTERVAL:
             self._printed_at = now
-            _print([_line(figures)])
+            _print([_progress_line(figures)])
 
     def close(self, figures: MapFigures) -> None:
         """Print the summary."""
         _print(_summary(figures))
 
 
-def _line(figures: MapFigures) -> str:
+def _progress_line(figures: MapFigures) -> str:
     details = "".join(f". {text}" for text in (figures.problem, figures.note) if text)
-    return f"{_name(figures)}: {figures.progress_line()}{plain(details)}"
+    return f"{_job_name(figures)}: {figures.progress_line()}{plain(details)}"
 
 
-def _name(figures: MapFigures) -> str:
+def _job_name(figures: MapFigures) -> str:
     return one_line(figures.name)
 
 
 def _summary(figures: MapFigures) -> list[str]:
     first, *other_lines = figures.summary_lines()
-    return [f"{_name(figures)}: {first}", *other_lines]
+    return [f"{_job_name(figures)}: {first}", *other_lines]
 
 
 def _print(lines: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The methods of a pool that ask about many rows: `map` and its variants."""
+"""The methods of a pool that call a model for many rows: `map` and its variants."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _load: Callable[[str], Any] = attach(
     },
 )[0]
 
-_DAY = 86_400.0
+_SECONDS_PER_DAY = 86_400.0
 """Seconds in a day."""
 
 
 class RowCaller(ABC):
-    """The methods of a pool that ask a model about many rows."""
+    """The methods of a pool that call a model for many rows."""
 
     @property
     @abstractmethod
@@ -167,7 +167,7 @@ class RowCaller(ABC):
         session = self._preparer.session(
             rows, prompt, model, schema, options, accepted_keywords=ImapKeywords
         )
-        return (item for group in session.outcomes() for item in group)
+        return (outcome for group in session.outcomes() for outcome in group)
 
     @show_options(ImapKeywords, MEANINGS)
     def aimap(
@@ -189,7 +189,7 @@ class RowCaller(ABC):
             options,
             accepted_keywords=ImapKeywords,
         )
-        if uses_servers(options):  # starting them must not block the event loop
+        if uses_servers(options):  # starting the servers must not block the event loop
             return _flatten(make)
         session = make()  # raises here, not when the answers are read, if an argument is invalid
         return _flatten(lambda: session)
@@ -204,7 +204,7 @@ class RowCaller(ABC):
         schema: object = None,
         **options: Unpack[PreviewKeywords],
     ) -> MapPreview:
-        """Return what `map` would ask and cost: rows, tokens, US dollars and time; send nothing.
+        """Return what `map` would send and cost: rows, tokens, US dollars and time; send nothing.
 
         See also: the guide ``time-and-cost``.
 
@@ -230,7 +230,7 @@ class RowCaller(ABC):
         schema: object = None,
         **options: Unpack[PreviewKeywords],
     ) -> MapPreview:
-        """Return what `amap` would ask and cost; see `preview_map`."""
+        """Return what `amap` would send and cost; see `preview_map`."""
         session = self._preparer.session(
             rows, prompt, model, schema, options, accepted_keywords=PreviewKeywords, will_run=False
         )
@@ -251,7 +251,7 @@ class RowCaller(ABC):
         view: ProgressView | None = None,
         **options: Unpack[ImapKeywords],
     ) -> MapSession:
-        """Return a map that a front end runs, in its thread or on its loop; see `map`.
+        """Return a map for a front end to run, in its own thread or on its own loop; see `map`.
 
         Nothing is sent before its answers are collected. Nothing is displayed without a ``view``.
         """
@@ -276,7 +276,7 @@ class RowCaller(ABC):
 
         Args:
             requests: The requests; an error fails its row.
-            definition: A text that, with the options, identifies the job.
+            definition: A string that, with the options, identifies the job.
             schema: A type or a JSON Schema, as for `map`.
             **options: The options of the map, and those of all requests.
         """
@@ -285,11 +285,11 @@ class RowCaller(ABC):
         )
 
     def forget_jobs(self, *, older: float) -> int:
-        """Remove the maps that were not used for ``older`` seconds; return their number."""
+        """Remove the maps last used more than ``older`` seconds ago; return their number."""
         store = self._maps.results
         if store is None:
             return 0
-        return store.forget(record.id for record in store.older_than(older / _DAY))
+        return store.forget(record.id for record in store.older_than(older / _SECONDS_PER_DAY))
 
     def job(self, name: str) -> MapJob:
         """Return a map by its name, even if another process runs or ran the map.
@@ -321,5 +321,5 @@ async def _flatten(
 ) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
     session = await asyncio.to_thread(make)
     async for group in session.aoutcomes():
-        for item in group:
-            yield item
+        for outcome in group:
+            yield outcome

@@ -1,4 +1,4 @@
-"""The prompt of a map, from which the request for each row is created."""
+"""Creates the request for each row of a map from the prompt."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RowRequest:
     Attributes:
         prompt: The prompt.
         options: The options that apply to this row only.
-        sample: Number of the sample, from 0; equal requests are sent once for each number.
+        sample: Number of the sample, from 0; equal requests are sent once per sample number.
     """
 
     prompt: Prompt
@@ -48,7 +48,7 @@ class RowRequest:
 
 
 def with_row_options(options: CallOptions, request: RowRequest) -> CallOptions:
-    """Merge a row's options with the options of all rows; the row's options take precedence.
+    """Merge the options of one row with those of all rows; the row's options take precedence.
 
     The images of both are sent.
     """
@@ -82,16 +82,16 @@ class RequestSource(Protocol):
         """Return the request for a row.
 
         Raises:
-            GatewayError: If it cannot be created.
+            GatewayError: If the request cannot be created.
         """
 
 
 class PreparedRequests:
-    """Requests that have been created before the map; its rows are their positions.
+    """Requests that were created in advance; the rows of the map are their positions.
 
     Args:
         requests: The requests, each with its model; an error fails its row.
-        definition: A text that identifies the job.
+        definition: A string that identifies the job.
     """
 
     columns: Iterable[Any] | None = ()
@@ -106,7 +106,7 @@ class PreparedRequests:
         """Return the request at a position.
 
         Raises:
-            GatewayError: If it could not be created.
+            GatewayError: If the request could not be created.
         """
         request: RowRequest | GatewayError = self._requests[row]
         if isinstance(request, GatewayError):
@@ -122,7 +122,7 @@ class RowPrompt:
             takes the row.
         system: The system prompt, also a template or a function; ``None`` to omit it.
         rows: The rows.
-        blank: Whether a missing value becomes an empty text; otherwise, its row fails.
+        blank: Whether a missing value becomes an empty string; otherwise, its row fails.
 
     Raises:
         UsageError: If a prompt is neither a template nor a function, if no template has a
@@ -132,11 +132,11 @@ class RowPrompt:
     names_models = False
 
     def __init__(self, prompt: object, system: object, rows: Rows, *, blank: bool) -> None:
-        self._is_blank = blank
+        self._allows_missing = blank
         name = rows.columns[0] if rows.kind == "series" and rows.columns else None
         self._namespace = row_namespace(name)
         self._prompt = _template_or_function(prompt, "prompt", blank=blank)
-        self._system = None if system is None else _system(system, blank=blank)
+        self._system = None if system is None else _system_source(system, blank=blank)
         templates = [part for part in (self._prompt, self._system) if isinstance(part, RowTemplate)]
         if len(templates) == 2 - (self._system is None):
             _check_placeholders(templates, rows)
@@ -204,7 +204,7 @@ class RowPrompt:
 
     def _from_function(self, row: RowValue, system: dict[str, Any]) -> RowRequest:
         result = _call_row_function(cast("RowFunction", self._prompt), row, "prompt")
-        if is_missing(result) and not self._is_blank:
+        if is_missing(result) and not self._allows_missing:
             raise UsageError("the prompt function returned no text for this row.")
         if isinstance(result, str):
             return RowRequest(result, cast("CallOptions", system))
@@ -271,7 +271,7 @@ def _template_or_function(template: object, name: str, *, blank: bool) -> RowTem
     )
 
 
-def _system(system: object, *, blank: bool) -> RowTemplate | RowFunction | str:
+def _system_source(system: object, *, blank: bool) -> RowTemplate | RowFunction | str:
     template = _template_or_function(system, "system", blank=blank)
     is_constant = isinstance(system, str) and not cast("RowTemplate", template).has_placeholder
     return str(system) if is_constant else template
@@ -288,7 +288,7 @@ def _check_placeholders(templates: list[RowTemplate], rows: Rows) -> None:
         raise UsageError(
             "the prompt has no placeholder, so every row would get the same prompt.",
             hint="Write {{column}} where the row's value belongs, or"
-            f" {{{{{INPUT_NAME}}}}} if the rows are texts.",
+            f" {{{{{INPUT_NAME}}}}} if the rows are strings.",
         )
 
 
@@ -297,12 +297,12 @@ def _check_columns(template: RowTemplate, rows: Rows) -> None:
     if rows.kind == "frame" and rows.columns is not None:
         template.check(rows.columns)
         return
-    first = rows.source[0] if rows.kind == "list" and rows.source else None
-    if rows.kind == "series" or isinstance(first, str):
+    first_row = rows.source[0] if rows.kind == "list" and rows.source else None
+    if rows.kind == "series" or isinstance(first_row, str):
         names = (INPUT_NAME, *filter(None, rows.columns or ()))
         for name in template.columns:
             if name not in names:
                 raise UsageError(
-                    f"the prompt refers to {{{{{name}}}}}, but the rows are texts.",
-                    hint=f"Write {{{{{INPUT_NAME}}}}} where the row's text belongs.",
+                    f"the prompt refers to {{{{{name}}}}}, but the rows are strings.",
+                    hint=f"Write {{{{{INPUT_NAME}}}}} where the row's string belongs.",
                 )

@@ -1,4 +1,4 @@
-"""The rows of a map: a DataFrame, a Series, a list, or any other iterable."""
+"""Reads the rows of a map from a DataFrame, a Series, a list or any other iterable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RowsKind = Literal["frame", "series", "list", "iterator"]
 
 
 class NoRowYet(enum.Enum):
-    """Yielded by an iterator of rows instead of blocking until the next row is available."""
+    """A marker that an iterator of rows yields instead of blocking until its next row is ready."""
 
     NO_ROW_YET = 0
 
@@ -163,17 +163,17 @@ def read_rows(source: object) -> Rows:
         raise UsageError(
             "rows must be a DataFrame, a Series, or an iterable of strings or dicts,"
             f" got {short_repr(source)}.",
-            hint=_advice(source),
+            hint=_source_hint(source),
         )
     if isinstance(source, Sequence):
-        items = list(source)
-        for position, item in enumerate(items):
+        row_list = list(source)
+        for position, item in enumerate(row_list):
             _checked_row(item, position)
-        return Rows("list", items, count=len(items))
+        return Rows("list", row_list, count=len(row_list))
     if isinstance(source, Iterator):
         return Rows("iterator", source)
-    items = list(source)
-    return Rows("list", items, count=len(items))
+    row_list = list(source)
+    return Rows("list", row_list, count=len(row_list))
 
 
 def _dask_rows(source: Any) -> Rows:  # noqa: ANN401 - dask is optional
@@ -225,7 +225,7 @@ def _checked_row(item: object, position: int) -> RowValue:
         return item
     if hasattr(item, "_asdict"):  # a named tuple, for example from `DataFrame.itertuples`
         return Row(item._asdict())
-    if _is_scalar(item):
+    if _is_not_iterable(item):
         return item  # type: ignore[return-value]  # a missing value is refused later
     raise UsageError(
         f"rows[{position}] must be a string or a dict, got {short_repr(item)}.",
@@ -235,11 +235,11 @@ def _checked_row(item: object, position: int) -> RowValue:
     )
 
 
-def _is_scalar(item: object) -> bool:
+def _is_not_iterable(item: object) -> bool:
     return item is None or isinstance(item, int | float) or not hasattr(item, "__iter__")
 
 
-def _advice(source: object) -> Hint | str:
+def _source_hint(source: object) -> Hint | str:
     if isinstance(source, str | bytes):
         return "For one prompt, call `ask`; for one row, pass a list."
     if isinstance(source, Mapping) and all(isinstance(value, list) for value in source.values()):

@@ -37,7 +37,7 @@ class _StoredError(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class _StoredStep(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A tool call of a row; a `Step` without the object that the function returned."""
+    """A tool call of a row: a `Step` without the object that the function returned."""
 
     id: str
     name: str
@@ -87,7 +87,7 @@ def encode_outcome(
 
     Args:
         outcome: The reply or the error.
-        prompt: The prompt of the row, to be stored with it; empty to omit it.
+        prompt: The prompt of the row, to be stored with the outcome; empty to omit it.
         steps: The tool calls before the answer.
     """
     if isinstance(outcome, GatewayError):
@@ -126,7 +126,7 @@ def _encode(struct: msgspec.Struct) -> bytes:
 def decode_outcome(
     content: bytes, outcome: str, schema: ResponseSchema | None
 ) -> Reply | GatewayError:
-    """Return a reply or an error from its JSON.
+    """Return the reply or the error that the JSON contains.
 
     Args:
         content: The JSON.

@@ -413,7 +413,7 @@ BAD = [
     ({"prompt": "x"}, "no placeholder"),
     ({"prompt": "{input}"}, "{input} in the prompt is not a placeholder"),
     ({"rows": frame(), "prompt": "{text}"}, "Write {{text}}, with two braces"),
-    ({"prompt": "{{text}}"}, "the rows are texts. Write {{input}}"),
+    ({"prompt": "{{text}}"}, "the rows are strings. Write {{input}}"),
     ({"rows": frame().iterrows(), "output": "replies"}, "Pass the DataFrame itself"),
     ({"prompt": lambda text: {}}, "a dict without a prompt"),
     ({"prompt": 5}, "prompt must be a template"),

@@ -194,7 +194,7 @@ def test_parts_have_a_maximum_of_bytes(pool, model, provider, monkeypatch):
     answers = submit(pool, model, pd.DataFrame({"text": texts})).result()
 
     assert count_outcomes(answers) == {"answers": 3, "UsageError": 1}
-    assert "a batch may have" in answers.gx_error[2]
+    assert "a batch accepts" in answers.gx_error[2]
     assert len(provider.batches) >= 2
 
 
