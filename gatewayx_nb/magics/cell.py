@@ -33,10 +33,10 @@ _EXAMPLES = (
     "`%%gatewayx grok -t 0 -o answer` asks grok with the lines below, and binds the reply.",
     "`%%gatewayx grok anthropic` shows the answers of two models side by side.",
 )
-_COMMA = re.compile(r"^[^:]*,|,[^,]*:|,$")
+_SEPARATING_COMMA = re.compile(r"^[^:]*,|,[^,]*:|,$")
 """A comma that separates references: `a,b`, `a:x,b:y` or `a:x,`."""
 
-_OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
+_OPTION_START = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,16 @@ class Cell:
         options: The options of the call.
         references: The models, if there are several.
         target: Where the reply is bound, in addition to ``_reply``.
-        quiet: Whether to suppress all output.
+        quiet: Whether all output is suppressed.
         chat: The conversation to continue, its name, or the name of a variable that contains it.
-        dry_run: Whether to only show what would be sent.
+        dry_run: Whether the requests are only shown, not sent.
         background: Whether the cell ends immediately and the answer arrives later.
-        streams: Whether to show the answer as it arrives, or only when it is complete.
+        streams: Whether the answer is shown as it arrives, rather than only when it is complete.
         output_format: The format in which the answer is shown.
-        insert: Whether to put the reply's code into the next cell.
-        advice: How to quote several words that were probably intended as one option's value; empty
-            if there are none.
-        notes: Notes on what was probably typed by mistake, to be shown below the answer.
+        insert: Whether the reply's code is put into the next cell.
+        advice: How to quote words that were probably intended as the value of one option; empty if
+            there are none.
+        notes: Notes on probable typing mistakes, to be shown below the answer.
     """
 
     prompt: str
@@ -77,7 +77,7 @@ class Cell:
     def in_chat(
         self, chats: ChatStore, namespace: Mapping[str, object], cell_id: str | None
     ) -> Cell:
-        """Return the cell with a slot in its conversation; unchanged without a conversation.
+        """Return a copy with a slot in its conversation, or the cell itself if it has none.
 
         Args:
             chats: The conversations.
@@ -94,36 +94,42 @@ class Cell:
 
 
 def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
-    """Return the parser for a cell's line, or for a line with a prompt.
+    """Return the parser for a cell's first line, or for a line with a prompt.
 
     Args:
-        prog: The beginning of the line, for the usage.
+        prog: The beginning of the line, to be shown in the usage.
         advice: Advice for an unknown option.
     """
     description = "Call a model with the prompt on the lines below."
-    line = LineParser(prog, description, "%%gatewayx -h", advice)
-    add = line.add_argument
+    line_parser = LineParser(prog, description, "%%gatewayx -h", advice)
+    add = line_parser.add_argument
     reference_help = "engine or engine:model; several: side by side"
     add("references", nargs="*", metavar="REF", help=reference_help)
-    line.examples, line.param_options = _EXAMPLES, PARAM_OPTIONS
+    line_parser.examples, line_parser.param_options = _EXAMPLES, PARAM_OPTIONS
     # The help lists the groups in this order.
-    _, shape, context, run = map(line.adder_for_group, ("Sampling", "Shape", "Context", "Run"))
+    _, add_shape, add_context, add_run = map(
+        line_parser.adder_for_group, ("Sampling", "Shape", "Context", "Run")
+    )
     for name, option in OPTIONS.items():
-        line.add_call_option(name, option)
-    shape("-o", "--out", metavar="NAME", help="bind the reply to this variable")
+        line_parser.add_call_option(name, option)
+    add_shape("-o", "--out", metavar="NAME", help="bind the reply to this variable")
     formats = output_formats.OUTPUT_FORMATS
     format_help = f"show it as {', '.join(formats)}"
-    shape("-f", "--as", dest="output_format", choices=formats, metavar="FORMAT", help=format_help)
-    shape("--insert", action="store_true", help="put the code into the next cell; do not run it")
-    context("--no-vars", action="store_true", help="don't fill in {{name}}")
-    run("--bg", action="store_true", help="run in the background; -o names the job")
+    add_shape(
+        "-f", "--as", dest="output_format", choices=formats, metavar="FORMAT", help=format_help
+    )
+    add_shape(
+        "--insert", action="store_true", help="put the code into the next cell; do not run it"
+    )
+    add_context("--no-vars", action="store_true", help="don't fill in {{name}}")
+    add_run("--bg", action="store_true", help="run in the background; -o names the job")
     map_help = "ask about each row of a DataFrame, a Series or a list; {{column}} is its value"
-    run("--map", metavar="FRAME", help=map_help)
-    run("--no-stream", action="store_true", help="show the answer only when it is complete")
-    run("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    run("-q", "--quiet", action="store_true", help="show nothing; a line still has its value")
-    run("-h", "--help", action="store_true", help="show this list")
-    return line
+    add_run("--map", metavar="FRAME", help=map_help)
+    add_run("--no-stream", action="store_true", help="show the answer only when it is complete")
+    add_run("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    add_run("-q", "--quiet", action="store_true", help="show nothing; a line still has its value")
+    add_run("-h", "--help", action="store_true", help="show this list")
+    return line_parser
 
 
 @functools.cache
@@ -133,7 +139,7 @@ def flags() -> Mapping[str, str]:
 
 
 def wants_help(line: str) -> bool:
-    """Return whether a line asks for help; an invalid line does not."""
+    """Return whether a line is valid and asks for help."""
     try:
         return bool(parser().read(line, _split).help)
     except UsageError:
@@ -147,7 +153,7 @@ def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS
         line: The text after ``%%gatewayx``, verbatim.
         body: The text below that line.
         namespace: The notebook's variables, for ``{{name}}``.
-        rows: Maximum number of rows of a table in the prompt.
+        rows: Maximum number of rows of a table that is inserted into the prompt.
 
     Raises:
         UsageError: If the line is invalid, the cell is empty, or a ``{{name}}`` is undefined.
@@ -157,18 +163,18 @@ def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS
         words = _split(line)
     except ValueError as error:
         raise line_parser.unreadable_error(line, error) from None
-    return _cell(line_parser, words, body, namespace, rows)
+    return _create_cell(line_parser, words, body, namespace, rows)
 
 
 def read_line(
     line: str, namespace: Mapping[str, object], rows: int = ROWS
 ) -> Cell | MapCell | None:
-    """Parse a line: a reference, options and the prompt, which is the rest of the line as typed.
+    """Parse a line: a reference, options and then the prompt, which is used as typed.
 
     Args:
         line: The text after ``%gatewayx``, verbatim.
         namespace: The notebook's variables, for ``{{name}}``.
-        rows: Maximum number of rows of a table in the prompt.
+        rows: Maximum number of rows of a table that is inserted into the prompt.
 
     Returns:
         The cell with this prompt; ``None`` if the line asks for help.
@@ -183,7 +189,7 @@ def read_line(
         raise line_parser.unreadable_error(line, error) from None
     if {"-h", "--help"}.intersection(words):
         return None
-    cell = _cell(line_parser, words, prompt, namespace, rows)
+    cell = _create_cell(line_parser, words, prompt, namespace, rows)
     # After `--`, an option in the prompt is not a mistake.
     has_separator = line.strip().removesuffix(prompt).split()[-1:] == ["--"]
     late_options = () if has_separator else cell_notes.late_options(line_parser, prompt)
@@ -201,17 +207,17 @@ def _split(line: str) -> list[str]:
 
 
 def _split_prompt(line: str, line_parser: LineParser) -> tuple[list[str], str]:
-    """Split the reference and the options from a line; the rest is the prompt, exactly as typed."""
+    """Return the words of the reference and options, and the prompt after them, as typed."""
     masked_line, unmask = prompts.mask(line)
     words, remaining_text, has_reference = [], masked_line.strip(), False
     while remaining_text:
-        if _OPTION.match(remaining_text):
-            word, remaining_text = _first_word(remaining_text)
+        if _OPTION_START.match(remaining_text):
+            word, remaining_text = _split_first_word(remaining_text)
             if word == "--":
                 break
             words.append(word)
             if remaining_text and line_parser.takes_value(word):
-                value, remaining_text = _first_word(remaining_text)
+                value, remaining_text = _split_first_word(remaining_text)
                 words.append(value)
         elif not has_reference:
             word, remaining_text = (*remaining_text.split(maxsplit=1), "")[:2]
@@ -222,8 +228,8 @@ def _split_prompt(line: str, line_parser: LineParser) -> tuple[list[str], str]:
     return list(map(unmask, words)), unmask(remaining_text)
 
 
-def _first_word(text: str) -> tuple[str, str]:
-    """Split the first word from the rest of the text; unquote the word as a shell would."""
+def _split_first_word(text: str) -> tuple[str, str]:
+    """Return the first word, unquoted as in a shell, and the text after it."""
     stream = io.StringIO(text)
     lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters = True, ""
@@ -231,14 +237,14 @@ def _first_word(text: str) -> tuple[str, str]:
     return word or "", text[stream.tell() :].lstrip()
 
 
-def _cell(
+def _create_cell(
     line_parser: LineParser,
     words: Sequence[str],
     prompt: str,
     namespace: Mapping[str, object],
     rows: int,
 ) -> Cell | MapCell:
-    """Return the cell with these words on its line and this prompt."""
+    """Return the cell with this prompt, and with these words on its first line."""
     args = line_parser.read_words(words)
     if not prompt.strip():
         raise _no_prompt_error(line_parser, args.references)
@@ -253,7 +259,7 @@ def _cell(
     output_format = _output_format(args)
     references = tuple(map(values.text, args.references))
     _check_separators(references)
-    options = _options(args, flags_as_typed, values, output_format)
+    options = _read_call_options(args, flags_as_typed, values, output_format)
     if len(references) == 1:
         options["model"] = references[0]
     images = tuple(itertools.chain.from_iterable(map(values.images, args.images)))
@@ -271,7 +277,7 @@ def _cell(
         references=references if len(references) > 1 else (),
         target=target,
         quiet=args.quiet,
-        chat=None if args.chat is None else _chat(args.chat, values),
+        chat=None if args.chat is None else _read_chat(args.chat, values),
         dry_run=args.dry_run,
         background=args.bg,
         streams=not args.no_stream,
@@ -286,7 +292,7 @@ def _no_prompt_error(line_parser: LineParser, references: Sequence[str]) -> Usag
     if line_parser.prog.startswith("%%"):
         return UsageError(
             "the cell has no prompt.",
-            hint="Write it on the lines below `%%gatewayx`.",
+            hint="Write the prompt on the lines below `%%gatewayx`.",
             topic="no-prompt",
         )
     example = f"%gatewayx {references[0] if references else 'mock'} Why is the sky blue?"
@@ -295,20 +301,20 @@ def _no_prompt_error(line_parser: LineParser, references: Sequence[str]) -> Usag
     )
 
 
-def _chat(text: str, values: NotebookValues) -> str | Chat:
+def _read_chat(text: str, values: NotebookValues) -> str | Chat:
     """Return the conversation in a lone ``{{name}}``; otherwise, return the conversation's name."""
     value = values.option(text, lambda name: name)
     return value if isinstance(value, Chat) else values.text(text)
 
 
 def _check_separators(references: Sequence[str]) -> None:
-    """Check that references are not separated by commas, which are valid only in a model's name.
+    """Check that references are not separated by commas; only a model's name may contain commas.
 
     Raises:
         UsageError: If there is a comma before a colon or without a colon.
     """
     for reference in references:
-        if _COMMA.search(reference):
+        if _SEPARATING_COMMA.search(reference):
             models = " ".join(" ".join(references).replace(",", " ").split())
             raise UsageError(
                 f"a model reference cannot contain a comma, got {reference!r}.",
@@ -317,10 +323,10 @@ def _check_separators(references: Sequence[str]) -> None:
 
 
 def _check_dry_run(args: argparse.Namespace, typed_flags: Mapping[str, str]) -> None:
-    """Check that no option is set that has no effect in a dry run, which has no answer.
+    """Check that every option has an effect if the cell is a dry run, which has no answer.
 
     Raises:
-        UsageError: If such an option is set.
+        UsageError: If an option has no effect.
     """
     for name in ("out", "bg", "insert", "quiet") if args.dry_run else ():
         if getattr(args, name):
@@ -360,15 +366,15 @@ _OPTIONS_READ_SEPARATELY = ("chat", "images", "schema", "tools")
 """Options whose value is not simply the typed text."""
 
 
-def _options(
+def _read_call_options(
     args: argparse.Namespace,
     typed_flags: Mapping[str, str],
     values: NotebookValues,
     output_format: OutputFormat,
 ) -> CallOptions:
     # The system prompt of a map is filled for each row; `Cell.in_chat` sets `chat`.
-    skip = (*_OPTIONS_READ_SEPARATELY, *(["system"] if args.map is not None else []))
-    options = read_options(args, {**flags(), **typed_flags}, values.option, skip)
+    skipped_names = (*_OPTIONS_READ_SEPARATELY, *(["system"] if args.map is not None else []))
+    options = read_options(args, {**flags(), **typed_flags}, values.option, skipped_names)
     if args.tools:
         options["tools"] = values.tools(args.tools)
     schema = values.schema(args.schema) if args.schema else output_formats.schema_for(output_format)

@@ -1,4 +1,4 @@
-"""The cells that IPython keeps: finds the last failed cell, and removes every copy of a cell."""
+"""Finds the last failed cell in IPython's history, and removes every copy of a cell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STUB = "# removed: a key may have been typed in this cell"
 def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
     """Return the last cell that raised an exception, from the state of Python and IPython.
 
-    A source that contains magics is returned as typed.
+    If the cell contains magics, its source is returned as typed.
     """
     error: BaseException | None = getattr(sys, "last_value", None)
     if error is None:
@@ -43,7 +43,7 @@ def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
 
 
 def _as_typed(shell: InteractiveShell, source: str) -> str:
-    """Return the typed cell that IPython transformed into this source."""
+    """Return the cell as typed, before IPython transformed it into this source."""
     if "get_ipython()" not in source:
         return source
     history = shell.history_manager
@@ -58,7 +58,7 @@ def _as_typed(shell: InteractiveShell, source: str) -> str:
 def purge(shell: InteractiveShell, line: str) -> bool:
     """Remove the running cell from ``In``, ``_i…``, linecache and the history database.
 
-    Identical cells that ran earlier or in another session are removed too.
+    Identical cells that ran earlier or in another session are also removed.
 
     Args:
         shell: The shell.
@@ -72,7 +72,7 @@ def purge(shell: InteractiveShell, line: str) -> bool:
     _purge_linecache(words)
     history = shell.history_manager
     raw = history.input_hist_raw[-1]
-    if not _contains(raw, words):  # a cell that runs silently is not in the history
+    if not _contains_all(raw, words):  # a cell that runs silently is not in the history
         return True
     for number, cell in enumerate(history.input_hist_raw):
         if cell == raw:
@@ -86,8 +86,8 @@ def purge(shell: InteractiveShell, line: str) -> bool:
     return _purge_database(history, raw)
 
 
-def _contains(text: str, words: list[str]) -> bool:
-    """Return whether text contains these words, either directly or within a Python literal."""
+def _contains_all(text: str, words: list[str]) -> bool:
+    """Return whether the text contains all these words, as they are or in a Python literal."""
     return all(word in text or repr(word)[1:-1] in text for word in words)
 
 
@@ -98,23 +98,23 @@ def _cell_source(name: str) -> str:
 
 
 def _purge_linecache(words: list[str]) -> None:
-    """Remove the cells that contain these words, so that tracebacks no longer show these cells."""
+    """Remove the cells that contain these words, so that tracebacks no longer show them."""
     entries = list(linecache.cache.items())
     cells = [*_ipython_cache(), *(name for name, entry in entries if _is_cell(name, entry))]
     for name in cells:
-        if _contains(_cell_source(name), words):
+        if _contains_all(_cell_source(name), words):
             for cache in (linecache.cache, _ipython_cache()):
                 cache.pop(name, None)
 
 
 def _ipython_cache() -> dict[str, Any]:
-    """Return the additional cache of IPython 7, which restores cells in linecache from it."""
+    """Return the additional cache from which IPython 7 restores cells in linecache."""
     cache: dict[str, Any] = getattr(linecache, "_ipython_cache", {})
     return cache
 
 
 def _is_cell(name: str, entry: tuple[Any, ...]) -> bool:
-    """Return whether an entry is a cell; IPython 8 and later do not store its modification time."""
+    """Return whether an entry is a cell; IPython 8 and later store no mtime for cells."""
     return name in _ipython_cache() or (len(entry) > 1 and entry[1] is None)
 
 

@@ -1,4 +1,4 @@
-"""Notes below an answer on input that may not have been typed as intended."""
+"""Creates notes on input that may not have been typed as intended; they follow the answer."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
 
     Args:
         line_parser: The parser of the line.
-        prompt: The prompt as typed. A short option counts only if a number follows it.
+        prompt: The prompt as typed. A short option is noted only if a number follows it.
     """
     flags = []
     for word, next_word in itertools.pairwise([*prompt.split(), ""]):
         flag = word.partition("=")[0]
-        is_intended = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(next_word))
-        if is_intended and line_parser.action_for_flag(flag):
+        is_option = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(next_word))
+        if is_option and line_parser.action_for_flag(flag):
             flags.append(flag)
     if flags:
         verb = "is" if len(set(flags)) == 1 else "are"
@@ -62,7 +62,7 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
 
 
 def _summarize(texts: Sequence[str]) -> str:
-    """Return the first string as code, followed by the second one or the number of the others."""
+    """Return the first string as code, and the second string or the number of further strings."""
     first, *other_texts = (
         f"`{shorten(text, _MAX_QUOTED_LENGTH)}`" for text in dict.fromkeys(texts)
     )

@@ -1,4 +1,4 @@
-"""Runs a parsed cell: one answer, several side by side, a background job or a dry run."""
+"""Runs a parsed cell: one call, a comparison, a map, a background job or a dry run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _display_tasks: set[asyncio.Task[None]] = set()
-"""The tasks that show jobs, stored here because an event loop has only weak references to tasks."""
+"""The tasks that show jobs; an event loop itself keeps only weak references to its tasks."""
 
 
 class CellRun(ABC):
@@ -46,8 +46,8 @@ class CellRun(ABC):
 class AnswerRun(CellRun):
     """The call of one model.
 
-    A stopped call binds its partial answer, which may be empty. A failed call binds its partial
-    answer only if some of it has arrived.
+    If the call is stopped, its partial answer is bound, even if empty. If the call fails, its
+    partial answer is bound only if some text has arrived.
 
     Args:
         pool: The pool.
@@ -98,7 +98,7 @@ class ColumnsRun(CellRun):
         bind: Binds the comparison.
 
     Raises:
-        UsageError: If an option is invalid, or the line contains a prompt.
+        UsageError: If an option is invalid, or the first line seems to contain the prompt.
         EngineNotFoundError: If a reference names an unknown engine.
     """
 
@@ -114,7 +114,7 @@ class ColumnsRun(CellRun):
                 cell.prompt, models=cell.references, **cell.options
             )
         except EngineNotFoundError as error:
-            raise _misplaced_prompt(pool, cell, error) from None
+            raise _unknown_references_error(pool, cell, error) from None
         self._view, self._bind = view, bind
 
     @override
@@ -142,16 +142,18 @@ class ColumnsRun(CellRun):
             raise failures[0]
 
 
-def _misplaced_prompt(
+def _unknown_references_error(
     pool: EnginePool, cell: Cell, error: EngineNotFoundError
 ) -> EngineNotFoundError | UsageError:
-    """Return the error for unknown references; several are probably the words of a prompt."""
+    """Return the error for unknown references; if there are several, they are probably a prompt."""
     if error.engine:  # only one reference is unknown
         return error
     if cell.advice:
         return UsageError("text with spaces must be quoted.", hint=cell.advice)
-    names = {row.name for row in pool.status(probe=False)}
-    known_references = (name for name in cell.references if name.partition(":")[0] in names)
+    engine_names = {row.name for row in pool.status(probe=False)}
+    known_references = (
+        reference for reference in cell.references if reference.partition(":")[0] in engine_names
+    )
     return UsageError(
         error.message,
         hint=as_hint(
@@ -205,14 +207,14 @@ def dry_run(pool: EnginePool, cell: Cell) -> DryRun:
     if cell.references:
         check_comparison_options(cell.options)
     models = cell.references or (cell.options.get("model"),)
-    calls: list[CallOptions] = [{**cell.options, "model": model} for model in models]
-    return DryRun.of([pool.preview(cell.prompt, **call) for call in calls])
+    call_options: list[CallOptions] = [{**cell.options, "model": model} for model in models]
+    return DryRun.of([pool.preview(cell.prompt, **options) for options in call_options])
 
 
 def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.ColumnsView) -> Job:
-    """Start a job and show its progress, in a task with the cell's own context.
+    """Start a job, and show its progress in a task with the context of the cell.
 
-    Without a running event loop, as in a terminal, nothing is shown; use ``job.result()``.
+    Without a running event loop, as in a terminal, no progress is shown.
 
     Raises:
         UsageError: If a job with the name is running, or ``--chat`` or ``--fallback`` is set.

@@ -1,4 +1,4 @@
-"""Tab completion in ``%gatewayx`` lines and cells."""
+"""Completes words in ``%gatewayx`` lines and cells for the Tab key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ENGINE_COMMANDS = ("compare", "explain", "health", "models", "status", "use")
 """Commands whose arguments are engines or references."""
 
 _FILE_METAVARS = ("PATH", "FILE")
-"""Placeholders of arguments that may be files."""
+"""Placeholders, in the usage, of arguments that may be files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +56,21 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
         text: The cell up to the cursor.
         namespace: The notebook's variables.
     """
-    head, _, last = text.rpartition("\n")
-    first = transforms.MAGIC.match(text)
+    lines_before, _, last_line = text.rpartition("\n")
+    cell_magic = transforms.MAGIC.match(text)
     # The lines below a cell's first line are the prompt, in which only `{{name}}` is completed.
-    if first and first[1] == "%%" and head:
-        field = _OPEN_PLACEHOLDER.search(last)
+    if cell_magic and cell_magic[1] == "%%" and lines_before:
+        field = _OPEN_PLACEHOLDER.search(last_line)
         names = _in_placeholder(text.partition("\n")[0], namespace)
         return _matching_words(field[1], names) if field else None
-    line = transforms.MAGIC.match(last)
-    if line is None:
+    magic = transforms.MAGIC.match(last_line)
+    if magic is None:
         return None
-    if line[1] == "%" and (field := _OPEN_PLACEHOLDER.search(last)):
-        return _matching_words(field[1], _in_placeholder(last, namespace))
-    *words_before, fragment = last[line.end() :].split(" ")
+    if magic[1] == "%" and (field := _OPEN_PLACEHOLDER.search(last_line)):
+        return _matching_words(field[1], _in_placeholder(last_line, namespace))
+    *words_before, fragment = last_line[magic.end() :].split(" ")
     words = [word for word in words_before if word]
-    if line[1] == "%%":
+    if magic[1] == "%%":
         candidates = _in_cell(session, words, fragment, namespace)
     else:
         candidates = _in_line(session, words, fragment, namespace)
@@ -91,8 +91,12 @@ def _in_cell(
     parser = cell.parser()
     action = parser.action_for_flag(words[-1]) if words else None
     if action is None or action.nargs == 0:
-        return (*_references(session), *_without_key(session), *_options(parser))
-    return _values(session, action, fragment, namespace)
+        return (
+            *_callable_references(session),
+            *_engines_without_key(session),
+            *_long_options(parser),
+        )
+    return _value_words(session, action, fragment, namespace)
 
 
 def _in_line(
@@ -100,46 +104,46 @@ def _in_line(
 ) -> Iterable[str]:
     """Return completions for a line."""
     if not words:
-        return (*COMMANDS, *_references(session), *_without_key(session))
+        return (*COMMANDS, *_callable_references(session), *_engines_without_key(session))
     command = COMMANDS.get(words[0])
     if command is None:
         return _before_prompt(session, words, fragment, namespace)
     if command.name == "ask" and words[1:]:
         return _before_prompt(session, words[1:], fragment, namespace)
     if command.name == "ask":
-        return (*_references(session), *_without_key(session))
+        return (*_callable_references(session), *_engines_without_key(session))
     parser = command.parser(session.prog)
     option = parser.action_for_flag(words[-1])
     if option is not None and option.nargs != 0:
-        return _values(session, option, fragment, namespace)
+        return _value_words(session, option, fragment, namespace)
     positional = [action for action in parser.actions if not action.option_strings]
-    candidates = _options(parser)
+    candidates = _long_options(parser)
     for action in positional[len(words) - 1 : len(words)]:
-        candidates += _values(session, action, fragment, namespace)
-    return [*candidates, *_arguments(session, words, fragment)]
+        candidates += _value_words(session, action, fragment, namespace)
+    return [*candidates, *_argument_words(session, words, fragment)]
 
 
-def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[str]:
-    """Return completions for argument values that a command's parser does not know."""
+def _argument_words(session: Session, words: list[str], fragment: str) -> Iterable[str]:
+    """Return completions for arguments whose possible values the command's parser does not list."""
     names: Iterable[str] = ()
     match words:
         case ["chat", _]:
             names = (chat.name for chat in session.pool.chats)
         case ["cancel"]:
-            names = (*(job.name for job in session.jobs), *_maps(session))
+            names = (*(job.name for job in session.jobs), *_map_names(session))
         case ["jobs", *actions] if len(actions) <= 1:
-            names = (*([] if actions else JOB_ACTIONS), *_maps(session))
+            names = (*([] if actions else JOB_ACTIONS), *_map_names(session))
         case ["help"]:
             names = help_topics(COMMANDS)
         case ["pull", *options] if not options or "--remove" in options:
             model_names = (model.name for model in weights.pulled_models())
             names = model_names if options else weights.catalogue()
         case ["key", "import"]:
-            names = _files(fragment)
+            names = _matching_paths(fragment)
         case ["key", _]:
             names = (row.name for row in session.pool.status(probe=False))
         case [name, *_] if name in _ENGINE_COMMANDS:
-            names = _references(session)
+            names = _callable_references(session)
     return names
 
 
@@ -150,18 +154,18 @@ def _before_prompt(
     parser = cell.parser()
     option = parser.action_for_flag(words[-1])
     if option is not None and option.nargs != 0:
-        return _values(session, option, fragment, namespace)
+        return _value_words(session, option, fragment, namespace)
     is_prompt = any(
         not word.startswith("-") and not parser.takes_value(previous_word)
         for previous_word, word in itertools.pairwise(words)
     )
-    return () if is_prompt else _options(parser)
+    return () if is_prompt else _long_options(parser)
 
 
-def _values(
+def _value_words(
     session: Session, action: argparse.Action, fragment: str, namespace: Mapping[str, object]
 ) -> Iterable[str]:
-    """Return the completions of an option's or argument's value."""
+    """Return completions for the value of an option or argument."""
     values: Iterable[str] = tuple(action.choices or ())
     match action.dest:
         case "chat":
@@ -174,24 +178,24 @@ def _values(
             servers = session.pool.config.settings.mcp
             values = (*tool_names(namespace), *(f"mcp:{name}" for name in servers))
         case "images":
-            values = (*image_names(namespace), *_files(fragment))
+            values = (*image_names(namespace), *_matching_paths(fragment))
         case "params":
             values = (f"{name}=" for name in PARAM_OPTIONS)
         case _ if action.metavar == "REF":
-            values = _references(session)
+            values = _callable_references(session)
         case _ if action.metavar in _FILE_METAVARS:
-            values = _files(fragment)
+            values = _matching_paths(fragment)
     return values
 
 
-def _maps(session: Session) -> list[str]:
+def _map_names(session: Session) -> list[str]:
     try:
         return [job.name for job in session.pool.map_jobs()]
     except GatewayError:  # the store cannot be read
         return []
 
 
-def _files(fragment: str) -> list[str]:
+def _matching_paths(fragment: str) -> list[str]:
     """Return the files and folders whose path begins with a fragment."""
     folder, _, name = fragment.rpartition("/")
     root = Path(f"{folder}/" if "/" in fragment else "").expanduser()
@@ -203,11 +207,11 @@ def _files(fragment: str) -> list[str]:
     return [f"{prefix}{path.name}{'/' if os.path.isdir(path) else ''}" for path in sorted(paths)]
 
 
-def _options(parser: LineParser) -> list[str]:
+def _long_options(parser: LineParser) -> list[str]:
     return [option for option in parser.option_strings if option.startswith("--")]
 
 
-def _references(session: Session) -> list[str]:
+def _callable_references(session: Session) -> list[str]:
     """Return the references that can be called: engines, models and aliases."""
     try:
         models = session.pool.models()
@@ -223,13 +227,13 @@ def _references(session: Session) -> list[str]:
     return [*sorted(ready), *(str(model) for model in models if model.model), *aliases]
 
 
-def _without_key(session: Session) -> list[str]:
-    """Return the engines that lack only a key; calling such an engine shows how to set it."""
+def _engines_without_key(session: Session) -> list[str]:
+    """Return the engines that lack only a key; the error of a call explains how to set the key."""
     return [row.name for row in session.pool.status(probe=False) if row.state == "no key"]
 
 
 def _matching_words(fragment: str, candidates: Iterable[str]) -> Completions:
-    """Return the words that start with the fragment; options are included only after a dash."""
+    """Return the words that start with the fragment; options match only after a dash."""
     words = (
         word
         for word in dict.fromkeys(candidates)

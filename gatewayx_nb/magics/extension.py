@@ -1,6 +1,6 @@
-"""The magics ``%gatewayx`` and ``%%gatewayx``, registered when a shell loads the extension.
+"""Registers the magics ``%gatewayx`` and ``%%gatewayx`` when a shell loads the extension.
 
-Loading is fast, because the code behind the magics is imported on first use.
+Loading is fast, because the implementation of the magics is imported on first use.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def _with_examples(magic: Callable[..., Any]) -> Callable[..., Any]:
     return magic
 
 
-def _inspected_magic(magic: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a line magic show the documentation of the cell magic while a cell is inspected.
+def _with_cell_documentation(magic: Callable[..., Any]) -> Callable[..., Any]:
+    """Show the documentation of the cell magic for a line magic while a cell is inspected.
 
-    For Shift-Tab, a kernel passes only the name, without ``%%``, so IPython finds the line magic.
+    On Shift-Tab, a kernel passes only the name, without ``%%``, so IPython finds the line magic.
     IPython calls a function's ``getdoc`` to get its documentation.
     """
     magic.getdoc = lambda: (Extension.cell if _inspects_cell() else magic).__doc__  # type: ignore[attr-defined]
@@ -61,7 +61,7 @@ def _inspected_magic(magic: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _inspects_cell() -> bool:
-    """Return whether the front end is inspecting the first line of a cell with ``%%``."""
+    """Return whether the front end is inspecting the first line of a ``%%`` cell."""
     kernel = getattr(get_ipython(), "kernel", None)
     request = kernel.get_parent("shell") if kernel else {}
     content = request.get("content", {})
@@ -98,7 +98,7 @@ class Extension:
 
     # Without `no_var_expand`, IPython would replace `$name` and `{name}` in the line before the
     # call.
-    @_inspected_magic
+    @_with_cell_documentation
     @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
     def line(self, line: str) -> Any:  # noqa: ANN401 - the command's output
@@ -153,24 +153,24 @@ class Extension:
 
     @functools.cached_property
     def magics(self) -> ShellMagics:
-        """The code behind the magics, imported on first use."""
+        """The implementation of the magics, imported on first use."""
         return magics.ShellMagics(self._shell)
 
 
 class _ExclusiveCompletions(list[Any]):
-    """Completions that suppress other matchers' completions, even if they are empty."""
+    """A list of completions that suppresses those of other matchers, even if the list is empty."""
 
-    # IPython lets a matcher suppress others only if its completions are not empty.
+    # IPython lets a matcher suppress other matchers only if its own completions are not empty.
     @override
     def __len__(self) -> int:
         return max(1, super().__len__())
 
 
 def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]:
-    """Return the matchers to add to a shell; none on IPython versions older than 8.6.
+    """Return the matchers to add to a shell; an empty list on IPython versions before 8.6.
 
-    Older versions lack the API. For this package's syntax, other matchers' completions are
-    suppressed.
+    Versions before 8.6 lack the API. In text with this package's syntax, the completions of other
+    matchers are suppressed.
     """
     try:
         from IPython.core.completer import SimpleCompletion, context_matcher
@@ -184,7 +184,7 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
         # Most cells are Python, for which the magics need not be imported.
         completions = get_magics().complete(text) if transforms.uses_magic(text) else None
         if completions is None:
-            # Other matchers then complete the text as usual.
+            # Other matchers complete the text as usual.
             return {"completions": []}
         words = _ExclusiveCompletions(
             SimpleCompletion(word, type="gatewayx") for word in completions.words

@@ -31,7 +31,7 @@ _INAPPLICABLE_OPTIONS = (
 )
 """Options of a cell that do not apply to a map."""
 
-_OPTIONS_WITHOUT_PREVIEW = ("fresh", "max_cost")
+_OPTIONS_IGNORED_BY_PREVIEW = ("fresh", "max_cost")
 """Options of a map that a preview does not use."""
 
 _MAX_SHOWN_COLUMNS = 8
@@ -50,9 +50,9 @@ class MapCell:
         system: The system prompt, if any.
         target: The variable to which the result is bound; ``None`` to return it as the cell's
             value.
-        quiet: Whether to show no progress.
-        dry_run: Whether to only show what would be sent.
-        notes: Notes on what was probably typed by mistake, to be shown below the progress.
+        quiet: Whether no progress is shown.
+        dry_run: Whether the requests are only shown, not sent.
+        notes: Notes on probable typing mistakes, to be shown below the progress.
     """
 
     rows: Rows
@@ -76,15 +76,15 @@ class MapCell:
 
 
 def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_cell: bool) -> None:
-    """Check that every option applies to a map, and that none hides the result.
+    """Check that every option applies to a map, and that no option hides the result.
 
     Args:
         args: The parsed line.
         typed_flags: The flag of each option, as typed.
-        is_cell: Whether the line belongs to a cell, whose value cannot be assigned.
+        is_cell: Whether the line is the first line of a cell, whose value cannot be assigned.
 
     Raises:
-        UsageError: If such an option was typed, or the line names several models.
+        UsageError: If an option does not apply or hides the result, or several models are named.
     """
     typed_options = [
         f"`{typed_flags[name]}`" for name in _INAPPLICABLE_OPTIONS if name in typed_flags
@@ -96,11 +96,11 @@ def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_
         )
     if len(args.references) > 1:
         raise UsageError(
-            f"`--map` asks one model, got {', '.join(map(repr, args.references))}.",
+            f"`--map` needs exactly one model, got {', '.join(map(repr, args.references))}.",
             hint="Name one of them; the prompt is on the lines below.",
         )
     previewed_options = [
-        f"`{typed_flags[name]}`" for name in _OPTIONS_WITHOUT_PREVIEW if name in typed_flags
+        f"`{typed_flags[name]}`" for name in _OPTIONS_IGNORED_BY_PREVIEW if name in typed_flags
     ]
     if args.dry_run and previewed_options:
         verb = "has" if len(previewed_options) == 1 else "have"
@@ -124,7 +124,7 @@ def read_map(
         UsageError: If the rows or a name in the template do not exist, or a name is ambiguous.
     """
     rows = _rows(args.map, values)
-    names = _Names(args.map, rows, values)
+    names = _PlaceholderNames(args.map, rows, values)
     return MapCell(
         rows=rows,
         prompt=names.template(prompt.strip("\n")),
@@ -136,12 +136,12 @@ def read_map(
 
 
 def frame_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names of a notebook's DataFrames, Series, and lists of strs or dicts."""
+    """Return the names of a notebook's DataFrames, Series, and lists of strings or dicts."""
     return [name for name in prompts.own_names(namespace) if _has_rows(namespace[name])]
 
 
 def column_names(expression: str, namespace: Mapping[str, object]) -> list[str]:
-    """Return the columns of the rows in a variable, for completion; empty if there are none."""
+    """Return the columns of the rows in a variable, for completion; empty if it has no rows."""
     try:
         rows = read_rows(prompts.resolve(expression, namespace, (Secret,)))
     except UsageError:
@@ -159,7 +159,7 @@ def _rows(expression: str, values: NotebookValues) -> Rows:
     """Return the rows that ``--map`` names.
 
     Raises:
-        UsageError: If there is no such variable, or its rows cannot be read twice.
+        UsageError: If the variable does not exist, or its rows can be read only once.
     """
     expression = prompts.only_expression(expression) or expression
     excerpt = shorten(expression, _MAX_QUOTED_LENGTH)
@@ -181,14 +181,14 @@ def _rows(expression: str, values: NotebookValues) -> Rows:
         raise UsageError(f"`--map {excerpt}`: {error.message}", hint=error.hint) from None
     if rows.kind == "iterator":
         raise UsageError(
-            f"`--map {excerpt}` is an iterator, whose length is not known.",
+            f"`--map {excerpt}` is an iterator, whose length is unknown.",
             hint=f"Make it a list: `{excerpt} = list({excerpt})`; `gx.imap` takes an iterator.",
         )
     return rows
 
 
-class _Names:
-    """The names with which a placeholder may begin: columns first, then the notebook's variables.
+class _PlaceholderNames:
+    """The names that a placeholder can start with: columns first, then the notebook's variables.
 
     Args:
         expression: The value of ``--map``, as typed.
@@ -201,7 +201,7 @@ class _Names:
         self._columns = rows.placeholder_names()
 
     def template(self, text: str) -> RowTemplate:
-        """Return a template in which the notebook's values are filled in.
+        """Return the template of the text, with the notebook's values filled in.
 
         Raises:
             UsageError: If a name is undefined or ambiguous.
@@ -218,7 +218,7 @@ class _Names:
         return RowTemplate(text, constants=constants, table_rows=self._values.max_rows)
 
     def system(self, text: str) -> RowTemplate | str:
-        """Return a system prompt; see `template`."""
+        """Return the system prompt: a template if it has placeholders, else the string itself."""
         return self.template(text) if placeholder_roots(text) else text
 
     def _check_is_unambiguous(self, name: str) -> None:
@@ -245,5 +245,5 @@ class _Names:
 
 
 def _joined_with_and(texts: list[str]) -> str:
-    *first, last = texts
-    return f"{', '.join(first)} and {last}" if first else last
+    *earlier_texts, last_text = texts
+    return f"{', '.join(earlier_texts)} and {last_text}" if earlier_texts else last_text

@@ -1,4 +1,4 @@
-"""The session in which commands run, with this shell's pool, notebook, display and history."""
+"""The session for commands run in a notebook: its pool, file, display and history."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
 
-# The first versions with these features: the first two of IPython, the third of ipykernel.
+# The first versions with these features: of IPython for the first two, of ipykernel for the last.
 _TIME_STOPS_SINCE, _TAB_COMPLETES_SINCE, _CLICKS_HANDLED_SINCE = (8, 0), (8, 6), (7, 0)
 
 
@@ -140,11 +140,11 @@ class NotebookSession(Session):
     def prepare(
         self, parsed_cell: cell.Cell | MapCell, cell_id: str | None
     ) -> CellRun | DryRun | MapPreview | Job:
-        """Return a cell's run, or its output if there is nothing to wait for.
+        """Return the run of a cell, or the cell's output if there is nothing to wait for.
 
         Args:
             parsed_cell: The cell.
-            cell_id: Identifies its turn in a conversation, which a rerun replaces.
+            cell_id: Identifies the cell's turn in a conversation, which a rerun replaces.
         """
         if isinstance(parsed_cell, MapCell):
             if parsed_cell.dry_run:
@@ -169,13 +169,13 @@ class NotebookSession(Session):
         return AnswerRun(self.pool, parsed_cell, self._outputs.view(parsed_cell), bind)
 
     def _notes(self, parsed_cell: cell.Cell | MapCell) -> Iterator[str]:
-        """Return the notes on choices that the session has made for a cell."""
+        """Return the notes on the default model and the bypassed cassette of a cell."""
         has_several = isinstance(parsed_cell, cell.Cell) and bool(parsed_cell.references)
         default_note = "" if has_several else self._default_note(parsed_cell)
         return filter(None, (default_note, self._fresh_note(parsed_cell)))
 
     def _default_note(self, parsed_cell: cell.Cell | MapCell) -> str:
-        """Return a note for the first answer after changed keys have changed the default model."""
+        """Return a note for the first answer after changed keys have changed the default."""
         slot = cast("ConversationSlot | None", parsed_cell.options.get("chat"))
         if parsed_cell.options.get("model") or (slot and slot.model):
             return ""
@@ -226,7 +226,7 @@ class NotebookSession(Session):
         return None if cell_id is None else f"{cell_id}:{count}"
 
     def _start_job(self, parsed_cell: cell.Cell) -> Job:
-        """Start a job and bind it; without a page that shows it, print how to get its answer."""
+        """Start a job and bind it; in a terminal, print how to get its answer."""
         job = start_job(self.pool, self.jobs, parsed_cell, self._outputs.columns(parsed_cell))
         self._shell.user_ns[job.name] = job
         if not self._outputs.in_kernel and not parsed_cell.quiet:
@@ -259,7 +259,7 @@ class NotebookSession(Session):
             file = (self.pool.config.project or self.pool.config.user).keys
             raise UsageError(
                 "this front end cannot prompt for a key.",
-                hint=f"Write `{question.strip(': ')}=…` into {file} with an editor.",
+                hint=f"Add `{question.strip(': ')}=…` to {file} in an editor.",
             ) from None
 
     @override
@@ -294,20 +294,24 @@ def limitations(ipython: str, ipykernel: str | None) -> str:
 
     Args:
         ipython: IPython's version.
-        ipykernel: The kernel's version, ``None`` in a terminal.
+        ipykernel: The version of ipykernel; ``None`` in a terminal.
     """
-    packages, limits = [], []
+    packages, limitation_texts = [], []
     if _major_and_minor(ipython) < _TAB_COMPLETES_SINCE:
         packages.append(f"IPython {ipython}")
-        limits.append("Tab does not complete gatewayx lines")
+        limitation_texts.append("Tab does not complete gatewayx lines")
     if _major_and_minor(ipython) < _TIME_STOPS_SINCE:
-        limits.append("`%%time` continues after a failed or stopped cell within it")
+        limitation_texts.append("`%%time` continues after a failed or stopped cell within it")
     if ipykernel is not None and _major_and_minor(ipykernel) < _CLICKS_HANDLED_SINCE:
         packages.append(f"ipykernel {ipykernel}")
-        limits.append("clicks on widgets wait while a cell streams")
-    return f"Limited on {' and '.join(packages)}: {'; '.join(limits)}." if limits else ""
+        limitation_texts.append("clicks on widgets wait while a cell streams")
+    return (
+        f"Limited on {' and '.join(packages)}: {'; '.join(limitation_texts)}."
+        if limitation_texts
+        else ""
+    )
 
 
 def _major_and_minor(version: str) -> tuple[int, ...]:
-    """Return the major and minor version."""
+    """Return the major and minor version numbers."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

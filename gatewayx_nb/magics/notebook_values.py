@@ -1,4 +1,4 @@
-"""Notebook values that a cell uses: prompt variables, images, a schema."""
+"""Resolves the notebook values that a cell uses: prompt variables, images, schemas and tools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SERVER_PREFIX = "mcp:"
 """The prefix of ``--tools mcp:NAME``, an MCP server in the settings."""
 
 _MAX_QUOTED_LENGTH = 60
-"""Maximum number of characters of a file's name in an error message."""
+"""Maximum number of characters of a file name in an error message."""
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
@@ -42,7 +42,7 @@ class NotebookValues:
     Attributes:
         namespace: The notebook's namespace.
         max_rows: Maximum number of table rows in a prompt.
-        is_literal: Whether ``{{name}}`` is left unchanged.
+        is_literal: Whether ``{{name}}`` is sent as typed.
     """
 
     namespace: Mapping[str, object]
@@ -68,8 +68,8 @@ class NotebookValues:
     def option(self, text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
         """Return an option's value: the object of a lone ``{{name}}``, otherwise the parsed string.
 
-        If the option takes text, the object, such as a table or a function, is converted as in a
-        prompt.
+        For an option that takes a string, an object such as a table or a function is converted as
+        in a prompt.
 
         Raises:
             UsageError: If a ``{{name}}`` is undefined.
@@ -84,10 +84,10 @@ class NotebookValues:
             return filled_text  # the option's check reports an invalid type
 
     def images(self, expression: str) -> list[Image]:
-        """Load the images in ``--image``: a variable, which may be a list, a URL or a file.
+        """Load the images of ``--image``: a URL, a file, or a variable, which may contain a list.
 
         Raises:
-            UsageError: If the value is none of these, not an image, or an empty list.
+            UsageError: If the value is not an image, or is an empty list.
         """
         expression = prompts.only_expression(expression) or expression
         if prompts.is_variable(expression, self.namespace):
@@ -95,7 +95,9 @@ class NotebookValues:
             if not isinstance(value, list | tuple):
                 return [_load_image(expression, value)]
             if not value:
-                raise UsageError(f"`--image {expression}`: the list is empty.", hint="Omit it.")
+                raise UsageError(
+                    f"`--image {expression}`: the list is empty.", hint="Omit the option."
+                )
             return [_load_image(f"{expression}[{n}]", item) for n, item in enumerate(value)]
         if "://" in expression or os.path.isfile(Path(expression).expanduser()):
             return [images.load(expression)]
@@ -170,7 +172,7 @@ def tool_names(namespace: Mapping[str, object]) -> list[str]:
 
 
 def image_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names of a notebook's figures, axes and images, and of lists of these."""
+    """Return the names of a notebook's figures, axes and images, and of lists of them."""
     return [name for name in prompts.own_names(namespace) if _is_drawable(namespace[name])]
 
 
@@ -182,7 +184,7 @@ def _is_drawable(value: object) -> bool:
 
 
 def _load_image(expression: str, value: object) -> Image:
-    """Convert a variable to an image by running its own code, which may raise any exception."""
+    """Convert a value to an image; this runs the value's own code, which may raise anything."""
     try:
         return images.load(value)
     except UsageError as error:
@@ -192,5 +194,5 @@ def _load_image(expression: str, value: object) -> Image:
     except Exception as error:
         raise UsageError(
             f"`--image {expression}` cannot be drawn: {type(error).__name__}: {error}.",
-            hint=f"Show it in a cell of its own: {expression}",
-        ) from error  # its traceback shows where the drawing failed
+            hint=f"To see the whole error, show the value in a separate cell: {expression}",
+        ) from error  # the cause's traceback shows where drawing failed

@@ -101,7 +101,7 @@ class Outputs:
     def hide_once(self, reply: Reply) -> None:
         """Suppress the display of a reply that becomes the value of the running cell.
 
-        The reply was already shown while it streamed. `Out` and `_` still contain it.
+        The reply was already shown as it arrived. `Out` and `_` still contain the reply.
         """
         if self._hidden_reply is None:
             formatter = self._shell.display_formatter.ipython_display_formatter

@@ -1,4 +1,4 @@
-"""The target of ``-o``: a variable to which a reply, or one of its attributes, is bound."""
+"""Parses the target of ``-o``: a variable to which a reply or one of its attributes is bound."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> R
     """Return the variable or attribute to which ``-o`` binds the reply.
 
     Raises:
-        UsageError: If the name is invalid, or its value should not be overwritten.
+        UsageError: If the name is invalid, or the variable should not be overwritten.
     """
     if args.out is None:
         return None
@@ -65,14 +65,14 @@ def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> R
     is_parsed = args.schema or args.insert or args.output_format not in (None, "markdown", "text")
     if attribute == "parsed" and not is_parsed:
         raise UsageError(
-            f"`-o {args.out}` needs an answer that is parsed.",
+            f"`-o {args.out}` needs a parsed answer.",
             hint="Add `--as json`, `code` or `frame`, or `--schema NAME`.",
         )
     return ReplyTarget(name, attribute)
 
 
 def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
-    """Check that a name is valid, and that Python, IPython and other cells do not need it."""
+    """Check that a name is valid, and is not needed by Python, IPython or other cells."""
     # Binding a built-in such as `list` would break later cells.
     is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
     is_reserved = is_reserved or _HISTORY_NAME.fullmatch(name) is not None
@@ -83,10 +83,10 @@ def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
             hint="For example, `-o answer`.",
         )
     value = namespace.get(name)
-    kind = "module" if inspect.ismodule(value) else "class" if inspect.isclass(value) else ""
-    kind = kind or ("function" if inspect.isroutine(value) else "")
-    if kind:
+    type_name = "module" if inspect.ismodule(value) else "class" if inspect.isclass(value) else ""
+    type_name = type_name or ("function" if inspect.isroutine(value) else "")
+    if type_name:
         raise UsageError(
-            f"`-o {name}` would overwrite the {kind} {name!r} of this notebook.",
+            f"`-o {name}` would overwrite the {type_name} {name!r} of this notebook.",
             hint=f"Use another name, for example `-o {name}_answer`.",
         )

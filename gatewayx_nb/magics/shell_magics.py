@@ -1,4 +1,4 @@
-"""The code behind a shell's magics: run a command, call a model, complete a line."""
+"""Implements a shell's magics: runs commands, calls models and completes lines."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ShellMagics:
         return commands.run(self._session, line)
 
     def line_as_value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
-        """Run a line whose output is the cell's value; a reply is not shown a second time."""
+        """Run a line whose output is the cell's value; do not show its reply a second time."""
         result = self.line(line)
         if isinstance(result, Reply) and result is self._session.last_shown:
             self._outputs.hide_once(result)
@@ -76,7 +76,7 @@ class ShellMagics:
         engine_pool.reset()
 
     def _prepare(self, line: str, body: str) -> CellRun | Table | DryRun | MapPreview | None:
-        """Parse a cell; return its run, or its output if there is nothing to wait for."""
+        """Parse a cell; return its run, or the cell's output if there is nothing to wait for."""
         session = self._session
         word = (*line.split(maxsplit=1), "")[0]
         if word == "key":

@@ -16,9 +16,9 @@ import re
 NAMES = ("gatewayx", "gx")
 
 EXTENSION = "_gatewayx"
-"""The attribute of a shell that holds its extension; transformed cells call its methods.
+"""Name of the shell attribute with the extension, whose methods transformed cells call.
 
-If they called separate magics, Tab would offer these.
+If the cells called separate magics, Tab would offer those magics.
 """
 
 MAGIC = re.compile(rf"[ \t]*+(?:[\w., ]++=[ \t]*+)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
@@ -26,7 +26,7 @@ MAGIC = re.compile(rf"[ \t]*+(?:[\w., ]++=[ \t]*+)?(%%?)(?:{'|'.join(NAMES)})[ \
 
 _CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})', ")
 _VALUE_LINE = re.compile(rf"get_ipython\(\)\.run_line_magic\('(?:{'|'.join(NAMES)})', ")
-_NO_CODE = re.compile(r"[ \t]*(#.*)?$")
+_BLANK_OR_COMMENT = re.compile(r"[ \t]*(#.*)?$")
 _EMPTY_BODY = re.compile(r", ''\)$", re.MULTILINE)
 _QUESTION = re.compile(
     rf"^(?P<before>[ \t]*+(?:[\w., ]++=[ \t]*+)?)"
@@ -76,10 +76,12 @@ class CallCell:
 def mark_value(lines: list[str]) -> list[str]:
     """Call `ShellMagics.line_as_value` for a line that is its cell's value.
 
-    Its reply is then shown only once.
+    The line's reply is then shown only once.
     """
     # Blank lines and comments may follow the last statement.
-    code_line_numbers = [number for number, line in enumerate(lines) if not _NO_CODE.match(line)]
+    code_line_numbers = [
+        number for number, line in enumerate(lines) if not _BLANK_OR_COMMENT.match(line)
+    ]
     if not code_line_numbers or not _VALUE_LINE.match(lines[code_line_numbers[-1]]):
         return lines
     call = f"get_ipython().{EXTENSION}.magics.line_as_value("

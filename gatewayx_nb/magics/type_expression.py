@@ -1,4 +1,4 @@
-"""Evaluates the type in a cell's ``--schema``, such as ``list[City]``, without calling anything."""
+"""Evaluates the type in ``--schema``, such as ``list[City]``, without calling any function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _BUILTINS: Mapping[str, object] = {
-    **{kind.__name__: kind for kind in (bool, dict, float, frozenset, int, list, set, str, tuple)},
+    **{
+        builtin.__name__: builtin
+        for builtin in (bool, dict, float, frozenset, int, list, set, str, tuple)
+    },
     "Literal": Literal,
 }
 """Names that need no definition in the notebook."""

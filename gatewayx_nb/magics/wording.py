@@ -1,4 +1,4 @@
-"""The wording of hints in a notebook, such as a command to run or a cell option to set."""
+"""Words hints for a notebook, for example as a command to run or a cell option to set."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def _set_option(option: str, value: object) -> str:
     if isinstance(value, dict):
         value = [f"{name}={json.dumps(item)}" for name, item in value.items()]
     # Repeat the flag for each item.
-    first = value[0] if isinstance(value, list) and value else value
-    return f"For example, `{flag} {shlex.quote(str(first))}` or {example}."
+    first_value = value[0] if isinstance(value, list) and value else value
+    return f"For example, `{flag} {shlex.quote(str(first_value))}` or {example}."
 
 
-def _option(option: str) -> str:
+def _flag_text(option: str) -> str:
     flag = magics.flags().get(option, "").rstrip("=")
     return f"`{flag}` or `{option}`" if flag else f"`{option}`"
 
@@ -86,9 +86,9 @@ NOTEBOOK: Wording = {
     "record_without_variable": hints.SCRIPT_WORDING["record_without_variable"],
     "bypass_cassette": "Ignore the cassette with `--fresh` or `fresh=True`.",
     "set_option": _set_option,
-    "raise_option": lambda option: f"Raise {_option(option)}.",
+    "raise_option": lambda option: f"Raise {_flag_text(option)}.",
     "omit_param": _omit_param,
-    "omit_option": lambda option: f"Omit {_option(option)}.",
+    "omit_option": lambda option: f"Omit {_flag_text(option)}.",
     "rename_column": hints.SCRIPT_WORDING["rename_column"],
     "blank_missing": hints.SCRIPT_WORDING["blank_missing"],
     "allow_unpriced": "Allow it with `--allow-unpriced` or `allow_unpriced=True`.",

@@ -52,7 +52,7 @@ def test_an_attribute_of_the_reply_is_bound(shell, line, value):
     ("line", "message"),
     [
         ("mock -o name.txt", "Did you mean 'text'"),
-        ("mock -o name.parsed", "needs an answer that is parsed"),
+        ("mock -o name.parsed", "needs a parsed answer"),
         ("mock mock:b -o name.text", "needs a single reply"),
         ("mock --bg -o name.text", "needs a single reply"),
         ("mock -o .text", "is not a valid variable name"),

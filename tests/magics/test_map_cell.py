@@ -241,7 +241,7 @@ REFUSED = [
         "mock --map df",
         "{{topic}}",
         "the prompt has no placeholder, so every row would get the same prompt.",
-        "Write {{column}} where the row's value belongs, or {{input}} if the rows are texts.",
+        "Write {{column}} where the row's value belongs, or {{input}} if the rows are strings.",
     ),
     Refused(
         "mock --map dff",
@@ -265,13 +265,13 @@ REFUSED = [
     Refused(
         "mock --map lines",
         "{{input}}",
-        "`--map lines` is an iterator, whose length is not known.",
+        "`--map lines` is an iterator, whose length is unknown.",
         "Make it a list: `lines = list(lines)`; `gx.imap` takes an iterator.",
     ),
     Refused(
         "mock local --map df",
         "x",
-        "`--map` asks one model, got 'mock', 'local'.",
+        "`--map` needs exactly one model, got 'mock', 'local'.",
         "Name one of them; the prompt is on the lines below.",
     ),
     Refused(

@@ -44,7 +44,7 @@ MISTAKES = [
     ),
     Mistake(
         "%gx gork why?",
-        "no command or engine 'gork'. Did you mean 'grok'?",
+        "there is no command or engine 'gork'. Did you mean 'grok'?",
         f"Run `%gatewayx help`. Or {LIST}",
     ),
     Mistake(
@@ -159,7 +159,11 @@ MISTAKES = [
         )
     ),
     *(
-        Mistake(typed, f"the line of a magic cannot contain a comment, got {comment}.", "Omit it.")
+        Mistake(
+            typed,
+            f"the line of a magic cannot contain a comment, got {comment}.",
+            "Omit the comment.",
+        )
         for typed, comment in (
             ("%%gx mock # a comment\nhi", "'# a comment'"),
             ("%%gx #comment\nhi", "'#comment'"),
@@ -279,7 +283,7 @@ MISTAKES = [
     *(
         Mistake(
             f"%gx {line}",
-            f"no command or engine '{line.split()[0]}'. Did you mean 'cassette'?",
+            f"there is no command or engine '{line.split()[0]}'. Did you mean 'cassette'?",
             "Run `%gatewayx help cassette`.",
         )
         for line in ("record", "record story.jsonl", "replay", "save", "save story.jsonl")
@@ -385,7 +389,7 @@ MISTAKES = [
     Mistake("%gatewayx use", "`%gatewayx use` needs REF.", "Run `%gatewayx help use` for help."),
     Mistake(
         "%gatewayx help stuff",
-        "no command or topic 'stuff'.",
+        "there is no command or topic 'stuff'.",
         f"Run `%gatewayx help`. Or {LIST}",
     ),
     Mistake(
