@@ -1,4 +1,4 @@
-"""The commands of every front end: each parses a line, calls one function and returns a result."""
+"""The commands of all front ends; each parses a line, calls one function and returns a result."""
 
 from __future__ import annotations
 

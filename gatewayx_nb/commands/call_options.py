@@ -1,4 +1,4 @@
-"""The options of a call on a command line: their flags, and the values that were typed."""
+"""Defines the flags of call options on a command line, and reads the typed values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.line_parser import LineParser
 
     ReadValue = Callable[[str, Callable[[str], Any]], Any]
-    """Returns the value of an option, from the typed text and the option's parser."""
+    """A function that returns an option's value from the typed text and the option's parser."""
 
 
 _SHELL_FLAGS = {
@@ -24,16 +24,17 @@ _SHELL_FLAGS = {
     "images": ("--image FILE", "a file or URL of an image to send"),
     "tools": ("--tools mcp:NAME", "an MCP server in the settings, whose tools the model may call"),
 }
-"""The flag and the help of options whose value is a variable in a notebook."""
+"""The flag and the help, in a shell, of options whose value is a variable in a notebook."""
 
 
-def add_shell_options(line: LineParser, *, skip: Collection[str]) -> None:
-    """Add the options of a call to a line in a shell, where values are files, not variables."""
-    _, _, _, _ = map(line.adder_for_group, ("Sampling", "Shape", "Context", "Run"))  # in this order
+def add_shell_options(parser: LineParser, *, skip: Collection[str]) -> None:
+    """Add the call options to a shell command, in which values are files instead of variables."""
+    # This creates the groups in the order in which the help lists them.
+    _, _, _, _ = map(parser.adder_for_group, ("Sampling", "Shape", "Context", "Run"))
     for name, option in OPTIONS.items():
         flag, help_text = _SHELL_FLAGS.get(name, (option.flag, option.help))
         if name not in skip:
-            line.add_call_option(name, replace(option, flag=flag, help=help_text))
+            parser.add_call_option(name, replace(option, flag=flag, help=help_text))
 
 
 def typed_flags(parser: LineParser, words: Sequence[str]) -> dict[str, str]:
@@ -60,13 +61,13 @@ def read_options(
     read_value: ReadValue,
     skip: Collection[str],
 ) -> dict[str, Any]:
-    """Return the checked options of a call that were typed, including those set with ``-p``.
+    """Return the call options that were typed, validated, including those set with ``-p``.
 
     Args:
         args: The parsed line.
         flags: The flag of each option by name, for error messages.
         read_value: Converts the text of an option.
-        skip: The options that the caller reads.
+        skip: The options that the caller reads itself.
 
     Raises:
         UsageError: If a value is invalid.
@@ -94,7 +95,7 @@ def read_options(
 
 
 def _params(texts: Iterable[str], read_value: ReadValue) -> dict[str, Any]:
-    """Return the parameters from several ``K=V``; a dot in a name denotes a nested object.
+    """Return the parameters in strings of the form ``K=V``; a dot in K denotes a nested object.
 
     Raises:
         UsageError: If a parameter is invalid or has two values.
@@ -107,19 +108,19 @@ def _params(texts: Iterable[str], read_value: ReadValue) -> dict[str, Any]:
                 f"`-p` must be K=V, got {text!r}.", hint="For example, `-p top_p=0.9`."
             )
         value = read_value(value_text, _json_or_text)
-        *path, last = name.split(".")
+        *path, last_key = name.split(".")
         target = params
-        for part in path:
-            inner = target.setdefault(part, {})
-            if not isinstance(inner, dict):
+        for key in path:
+            nested = target.setdefault(key, {})
+            if not isinstance(nested, dict):
                 raise UsageError(
-                    f"`-p {part}` has a value, so it cannot also have `{name}`.",
+                    f"`-p {key}` has a value, so it cannot also have `{name}`.",
                     hint="Omit one of them.",
                 )
-            target = inner
-        if last in target:
+            target = nested
+        if last_key in target:
             raise UsageError(f"`-p {name}` has two values.", hint="Omit one of them.")
-        target[last] = value
+        target[last_key] = value
     return params
 
 

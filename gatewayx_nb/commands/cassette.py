@@ -1,4 +1,4 @@
-"""``cassette``: open, describe or prune a file of recorded replies, or change its mode."""
+"""The command ``cassette``: opens, describes or prunes a cassette, or changes its mode."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ _MODES: Mapping[str, str] = {
 
 
 def cassette(session: Session, args: argparse.Namespace) -> Note:
-    """Open a cassette, replacing the open one; without arguments, describe the open one."""
+    """Open a cassette in place of the open one; without arguments, describe the open cassette."""
     active_cassette = session.pool.active_cassette
     name, mode = _path_and_mode(args)
     if args.prune:
         return _prune(session, args, name, mode)
     if active_cassette and not (name or mode or args.speed is not None):
-        return _describe(active_cassette)
+        return _describe_open(active_cassette)
     if mode == "off" and not (active_cassette or name or session.notebook):
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
-    # Without a path, reopen the open cassette in another mode.
+    # Without a path, the open cassette is reopened in another mode.
     path = _chosen_path(session, name, active_cassette)
     if active_cassette and not (name or mode) and active_cassette.mode != "off":
         mode = active_cassette.mode  # only the speed changes
@@ -65,7 +65,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     typed_mode = mode or "auto"
     state = "is closed, mode off" if typed_mode == "off" else f"is open in mode {typed_mode}"
     entries = (
-        f" its {_entries_text(len(new_cassette))}"
+        f" its {_entry_count(len(new_cassette))}"
         if typed_mode == new_cassette.mode == "replay"
         else ""
     )
@@ -128,7 +128,7 @@ def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: M
 
 def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
     removed_text = (
-        f"{_entries_text(report.removed)} {'was' if report.removed == 1 else 'were'} removed"
+        f"{_entry_count(report.removed)} {'was' if report.removed == 1 else 'were'} removed"
     )
     yield f"Cassette {path}: {removed_text}, {report.kept:,} kept."
     if report.conflicts:
@@ -146,7 +146,7 @@ def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
     elif report.conflicts and report.unused:
         verb, kept_text = ("has", "was kept") if report.unused == 1 else ("have", "were kept")
         yield (
-            f"{_entries_text(report.unused)} {verb} not been used yet and {kept_text}. After"
+            f"{_entry_count(report.unused)} {verb} not been used yet and {kept_text}. After"
             " Restart and Run All, prune again to remove what is still unused."
         )
     if report.problem:
@@ -170,7 +170,7 @@ def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
 
 
 def _chosen_path(session: Session, name: str | None, active_cassette: Cassette | None) -> Path:
-    """Return the path in a command, or that of the open cassette, or the notebook's own.
+    """Return the typed path; if omitted, the path of the open cassette or the default path.
 
     Raises:
         UsageError: If the path is invalid, or the front end does not report the notebook.
@@ -181,7 +181,7 @@ def _chosen_path(session: Session, name: str | None, active_cassette: Cassette |
 
 
 def _checked_path(name: str) -> Path:
-    """Return a path; a path without a suffix must exist, because it may be a mistyped mode.
+    """Return the typed path; without a suffix, it must exist, since it may be a mistyped mode.
 
     Raises:
         UsageError: If the file does not exist; the hint suggests a mode or file.
@@ -212,23 +212,23 @@ def _checked_path(name: str) -> Path:
     )
 
 
-def _entries_text(entries: int) -> str:
+def _entry_count(entries: int) -> str:
     return f"{entries:,} {'entry' if entries == 1 else 'entries'}"
 
 
 def describe_file(session: Session, args: argparse.Namespace) -> Note:
-    """Describe a file, or remove the older of two answers to one call."""
+    """Describe a cassette file, or remove the older of two answers to the same call."""
     path = _checked_path(args.path)
     if args.prune:
         project = session.pool.config.project
         report = cassettes.settle(path.expanduser().absolute(), project.root if project else None)
-        return Note(f"{_entries_text(report.removed)} removed from {display_path(path)}.")
+        return Note(f"{_entry_count(report.removed)} removed from {display_path(path)}.")
     with session.pool.cassette(path, "replay") as cassette:
         models = Counter(
             f"{entry.engine}:{entry.model}".rstrip(":") for entry in cassette.entries
         ).most_common()
         model_counts = ", ".join(f"{model} ({count:,})" for model, count in models)
-        line = f"Cassette {display_path(cassette.path)} has {_entries_text(len(cassette))}"
+        line = f"Cassette {display_path(cassette.path)} has {_entry_count(len(cassette))}"
         return Note(
             f"{line}{': ' if model_counts else ''}{model_counts}.",
             *filter(None, [cassette.problem]),
@@ -242,13 +242,13 @@ def describe_file_arguments(parser: LineParser) -> None:
     parser.add_argument("--prune", action="store_true", help=prune_help)
 
 
-def _describe(active_cassette: Cassette) -> Note:
+def _describe_open(active_cassette: Cassette) -> Note:
     beginning = (
         f"Cassette {display_path(active_cassette.path)} is in mode {active_cassette.mode}: it"
     )
     if active_cassette.mode == "off":
         return Note(f"{beginning} {_MODES[active_cassette.mode]}.")
-    unused_count, entries = len(active_cassette.unused), _entries_text(len(active_cassette))
+    unused_count, entries = len(active_cassette.unused), _entry_count(len(active_cassette))
     unused_text = f", {unused_count:,} not used since it was opened" if unused_count else ""
     missed_text = f", {active_cassette.missed} missed" if active_cassette.missed else ""
     return Note(
@@ -281,6 +281,6 @@ def recording(pool: EnginePool, path: str | None) -> Iterator[Cassette | None]:
         yield None
         return
     if not path.strip():
-        raise UsageError("`--cassette` needs a file, got an empty text.", hint="Name the file.")
+        raise UsageError("`--cassette` needs a file, got an empty string.", hint="Name the file.")
     with pool.cassette(path) as cassette:
         yield cassette

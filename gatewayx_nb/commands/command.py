@@ -1,4 +1,4 @@
-"""Commands, and the session in which they run."""
+"""Defines commands, and the interface of the session in which they run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Session(Protocol):
 
     @property
     def limitations(self) -> str:
-        """The features that do not work in this version of the front end, in one line."""
+        """A line on the features that do not work in this front end; empty if all work."""
 
     @property
     def jobs(self) -> JobList:
@@ -77,14 +77,14 @@ class Session(Protocol):
         """Call a model with a line that contains a reference, options and the prompt as typed.
 
         Returns:
-            The reply, which has been shown.
+            The reply, which has already been shown.
         """
 
     def map_line(self, line: str) -> object:
-        """Ask about each row of a file, with a line that contains the files and options."""
+        """Ask about each row of a file; the line contains the files and the options."""
 
     def eval_line(self, line: str) -> object:
-        """Score prompts and models on the rows of a file, with a line that contains the options."""
+        """Score prompts and models on the rows of a file; the line names the file and options."""
 
     def answer(self, prompt: str, model: str, *notes: str) -> None:
         """Call a model and show its answer as it arrives, with metrics and notes."""
@@ -120,7 +120,7 @@ class Session(Protocol):
 class Handler:
     """A function of this package whose module is imported at the first call.
 
-    A front end imports only the commands that it runs, so that `gatewayx ask` starts faster.
+    A front end thus imports only the commands that it runs, and `gatewayx ask` starts faster.
     """
 
     module: str

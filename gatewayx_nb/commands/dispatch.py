@@ -1,4 +1,4 @@
-"""The table of commands, and the dispatch of a line to one of them."""
+"""Contains the table of commands, and runs the command that a line names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         UsageError: If the line is neither a command nor a call.
         GatewayError: If the command fails.
     """
-    # Pad the words, because the line may be empty or a single word.
+    # The words are padded, because the line may be empty or a single word.
     word, arguments = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
         return Handler("status", "overview")(session)
@@ -38,7 +38,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         if _wants_help(session.commands[word], arguments):
             word, arguments = "help", word
         return session.commands[word](session, arguments)
-    names = _names(session)
+    names = _callable_names(session)
     if {word, word.partition(":")[0]}.intersection(names):
         return session.ask_line(line)
     # The error for an unknown word would repeat it, and so show a key.
@@ -46,19 +46,21 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         raise Handler("keys", "typed_key_error")(session, line)
     # The line begins with an option, a variable with a reference, or a model without its engine. In
     # the last case, the call's error suggests the engine.
-    if word.startswith(("-", "{{")) or (arguments and _MODEL_NAME.fullmatch(word)):
+    if word.startswith(("-", "{{")) or (arguments and _LIKELY_MODEL_NAME.fullmatch(word)):
         return session.ask_line(line)
     if word.endswith("?") and word[:-1] in session.commands and not arguments:
         return session.commands["help"](session, word[:-1])
-    raise _unknown_word(session, word, arguments, [*session.commands, *names])
+    raise _unknown_line_error(session, word, arguments, [*session.commands, *names])
 
 
 def ask(session: Session, args: argparse.Namespace) -> object:
-    """Call a model; the rest of the line is the prompt, verbatim."""
+    """Call a model; the text after the reference and the options is the prompt, verbatim."""
     word, prompt = (*args.text.split(maxsplit=1), "", "")[:2]
-    is_reference = word.startswith(("-", "{{")) or word.partition(":")[0] in _names(session)
+    is_reference = word.startswith(("-", "{{")) or word.partition(":")[0] in _callable_names(
+        session
+    )
     if not (prompt or is_reference):
-        # Do not repeat the word, because it may be a key.
+        # The word is not repeated, because it may be a key.
         missing_text = "or the prompt is" if word else "and the prompt are"
         raise UsageError(
             f"the reference {missing_text} missing.",
@@ -150,7 +152,7 @@ def _find_page(topic: str) -> Excerpt | None:
 
 
 def _option_help(session: Session, topic: str) -> Note | None:
-    """Return the help of a call option, if there is one of this name."""
+    """Return the help of the call option with this name or flag, if it exists."""
     option = next(
         filter(None, map(session.ask_parser.action_for_flag, (topic, f"--{topic}"))), None
     )
@@ -176,7 +178,7 @@ def help_arguments(parser: LineParser) -> None:
     )
 
 
-_MODEL_NAME = re.compile(r"[a-z][^\W\d]*+[-/:.\d][\w./:-]*")
+_LIKELY_MODEL_NAME = re.compile(r"[a-z][^\W\d]*+[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 
 _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cassette")
@@ -185,15 +187,15 @@ _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cass
 _HELP_FLAGS = ("-h", "--help")
 
 
-def _names(session: Session) -> list[str]:
-    """Return all aliases and engine names, including unusable engines, whose errors say why."""
+def _callable_names(session: Session) -> list[str]:
+    """Return the names of all engines and aliases; a call of an unusable engine explains why."""
     return [*(row.name for row in session.pool.status()), *session.pool.config.settings.aliases]
 
 
 def _wants_help(command: Command, arguments: str) -> bool:
     """Return whether a command's line asks for help.
 
-    For ``ask``, only the first word counts, because the prompt may contain ``-h``.
+    For ``ask``, only the first word is checked, because the prompt may contain ``-h``.
     """
     words = arguments.split()
     return bool(set(words[:1] if command.name == "ask" else words).intersection(_HELP_FLAGS))
@@ -222,21 +224,21 @@ def _list_commands(session: Session) -> Table:
 
 
 def _unknown_error(
-    word: str, candidates: Iterable[str], kind: str = "command or engine"
+    word: str, candidates: Iterable[str], expected: str = "command or engine"
 ) -> UsageError:
     """Return the error for a word that is not one of the candidates."""
     if word in _SYNONYMS:
         return UsageError(
-            f"no {kind} {word!r}. Did you mean {_SYNONYMS[word]!r}?",
+            f"there is no {expected} {word!r}. Did you mean {_SYNONYMS[word]!r}?",
             hint=Hint("command", line=f"help {_SYNONYMS[word]}"),
         )
     return UsageError(
-        f"no {kind} {word!r}.{did_you_mean(word, candidates)}",
+        f"there is no {expected} {word!r}.{did_you_mean(word, candidates)}",
         hint=Hint("command", line="help") | Hint("list_engines"),
     )
 
 
-def _unknown_word(
+def _unknown_line_error(
     session: Session, word: str, arguments: str, candidates: Iterable[str]
 ) -> UsageError:
     """Return the error for a line that does not begin with a command or an engine."""

@@ -1,4 +1,4 @@
-"""The command ``doctor``: check what a call needs, and say what to do about each problem."""
+"""The command ``doctor``: checks what a call needs, and explains how to fix each problem."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def doctor(session: Session, _: argparse.Namespace) -> Table[Check]:
 def _checks(session: Session) -> Iterator[Check]:
     versions = f"gatewayx-nb {__version__}, Python {platform.python_version()}"
     yield Check("installation", ok=True, detail=f"{versions}, {sys.platform}")
-    yield Check("extras", ok=True, detail=", ".join(map(_extra, _EXTRAS)))
+    yield Check("extras", ok=True, detail=", ".join(map(_extra_version, _EXTRAS)))
     try:
         session.pool.refresh()
     except GatewayError as error:  # the other checks need the settings
@@ -62,39 +62,39 @@ def _checks(session: Session) -> Iterator[Check]:
     project = pool.config.project
     folder = display_path(project.root) if project else f"none; `{session.prog} init` creates one"
     yield Check("project", ok=True, detail=folder)
-    yield _default_model(session)
+    yield _check_default_model(session)
     ready_names = [row.name for row in pool.status() if row.readiness == "ready"]
     yield Check(
         "engines", ok=bool(ready_names), detail=f"ready: {', '.join(ready_names) or 'none'}"
     )
     yield from (Check("file", ok=False, detail=problem) for problem in pool.problems)
-    yield from _key_files(session)
-    yield _storage(session)
+    yield from _check_key_files(session)
+    yield _check_storage(session)
 
 
-def _extra(extra: str) -> str:
+def _extra_version(extra: str) -> str:
     try:
         return f"{extra}: {_EXTRAS[extra]} {metadata.version(_EXTRAS[extra])}"
     except metadata.PackageNotFoundError:
         return f"{extra}: not installed"
 
 
-def _default_model(session: Session) -> Check:
+def _check_default_model(session: Session) -> Check:
     try:
         return Check("default model", ok=True, detail=session.pool.default_model())
     except GatewayError as error:
         return Check("default model", ok=False, detail=error.describe())
 
 
-def _key_files(session: Session) -> Iterator[Check]:
-    """Yield a check for each problem with the files that contain keys and settings."""
+def _check_key_files(session: Session) -> Iterator[Check]:
+    """Yield a check for each problem with the key files; a single check if all are safe."""
     warnings = file_warnings(session)
     yield from (Check("key files", ok=False, detail=warning) for warning in warnings)
     if not warnings:
         yield Check("key files", ok=True, detail="only you can read them, and git ignores them")
 
 
-def _storage(session: Session) -> Check:
+def _check_storage(session: Session) -> Check:
     folder = session.pool.ledger.parent
     existing_folder = next(path for path in (folder, *folder.parents) if path.exists())
     is_writable = os.access(existing_folder, os.W_OK)

@@ -1,4 +1,4 @@
-"""The text that ``new`` writes: an engine file, a settings entry or an installable package."""
+"""Templates for what ``new`` writes: an engine file, a settings entry or a package."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class {title}(OpenAICompatibleEngine):
     model_name = ""  # the default model; an empty name selects the server's first one
 '''
 
-_NO_KEY = "    requires_key = False  # delete this line to require {key}\n"
+_NO_KEY_ATTRIBUTE = "    requires_key = False  # delete this line to require {key}\n"
 
-_ENTRY = """\
+_SETTINGS_ENTRY = """\
 [{name}]
 base_url = {url}
 model = ""
@@ -107,7 +107,7 @@ _OWN_DISTRIBUTION = "gatewayx-nb"
 
 
 def engine_file(name: str) -> str:
-    """Return the text of an engine file, whose engine already answers."""
+    """Return the source of an engine file; its engine echoes prompts until it is edited."""
     return _ECHO_ENGINE.format(
         name=name, title=_class_name(name), key=engine_variable(name), parent=".."
     )
@@ -115,18 +115,18 @@ def engine_file(name: str) -> str:
 
 def settings_entry(name: str, url: str, *, requires_key: bool) -> str:
     """Return the lines of ``engines.toml`` for an OpenAI-compatible server."""
-    entry = _ENTRY.format(name=name, url=json.dumps(url))
+    entry = _SETTINGS_ENTRY.format(name=name, url=json.dumps(url))
     return entry if requires_key else f"{entry}requires_key = false\n"
 
 
 def package_folder(name: str) -> str:
-    """Return the name of the folder of an engine's package."""
+    """Return the name of the folder for an engine's package."""
     return f"gatewayx-{name}"
 
 
 def is_own_package(name: str) -> bool:
-    """Return whether an engine's package would have the name of this package."""
-    return _distribution(name) == _OWN_DISTRIBUTION
+    """Return whether the package of an engine would have the same name as gatewayx-nb itself."""
+    return _distribution_name(name) == _OWN_DISTRIBUTION
 
 
 def package_files(name: str, url: str | None, *, requires_key: bool) -> dict[str, bytes]:
@@ -142,12 +142,12 @@ def package_files(name: str, url: str | None, *, requires_key: bool) -> dict[str
         "name": name,
         "title": _class_name(name),
         "module": module,
-        "distribution": _distribution(name),
+        "distribution": _distribution_name(name),
         "folder": package_folder(name),
         "key": key,
         "parent": "gatewayx_nb.",
         "url": json.dumps(url),
-        "no_key": "" if requires_key else _NO_KEY.format(key=key),
+        "no_key": "" if requires_key else _NO_KEY_ATTRIBUTE.format(key=key),
         "key_line": (_KEY_LINE if requires_key else _NO_KEY_LINE).format(key=key),
         "comment": "A server on this machine replaces the engine's own, to which nothing is sent."
         if url
@@ -169,7 +169,7 @@ def _class_name(name: str) -> str:
     return f"{title if title[:1].isalpha() else f'N{title}'}Engine"
 
 
-def _distribution(name: str) -> str:
+def _distribution_name(name: str) -> str:
     """Return the normalized name of an engine's package.
 
     A name must not end in an underscore:

@@ -1,4 +1,4 @@
-"""The command ``eval`` of a shell; the front end reads its file of rows."""
+"""The shell command ``eval``; the front end reads the file of rows."""
 
 from __future__ import annotations
 
@@ -41,16 +41,18 @@ def eval_arguments(parser: LineParser) -> None:
     add("--id", metavar="COLUMN", help="the column of unique IDs; the positions if omitted")
     add("--cluster", metavar="COLUMN", help="the column whose equal values mark related rows")
     add("--samples", metavar="N", type=int, help="number of answers to each row")
-    check = parser.adder_for_group("Check")
+    add_check = parser.adder_for_group("Check")
     least_help = "fail if the mean of a score is lower, such as equals=0.9"
-    check("--at-least", metavar="SCORE=X", action="append", default=[], help=least_help)
+    add_check("--at-least", metavar="SCORE=X", action="append", default=[], help=least_help)
     most_help = "fail if the mean of a score, the median latency or the cost is higher"
-    check("--at-most", metavar="SCORE=X", action="append", default=[], help=most_help)
-    check("--no-worse-than", metavar="FILE", help="fail if a score is worse than in this baseline")
-    check("--margin", metavar="X", type=float, help="the accepted difference; 0.02 if omitted")
+    add_check("--at-most", metavar="SCORE=X", action="append", default=[], help=most_help)
+    add_check(
+        "--no-worse-than", metavar="FILE", help="fail if a score is worse than in this baseline"
+    )
+    add_check("--margin", metavar="X", type=float, help="the accepted difference; 0.02 if omitted")
     add_shell_options(parser, skip=("chat", "images", "renew"))
     add_run_options(parser)
-    run = parser.adder_for_group("Run")
+    add_run_option = parser.adder_for_group("Run")
     save_help = "write the evaluation to a .json, .csv or .md file"
-    run("--save", metavar="FILE", action="append", default=[], help=save_help)
-    run("--save-baseline", metavar="FILE", help="write the scores for --no-worse-than")
+    add_run_option("--save", metavar="FILE", action="append", default=[], help=save_help)
+    add_run_option("--save-baseline", metavar="FILE", help="write the scores for --no-worse-than")

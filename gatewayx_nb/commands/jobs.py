@@ -1,4 +1,4 @@
-"""Commands about jobs: the notebook's background calls, and the project's maps."""
+"""Commands for jobs: the notebook's background calls, and the project's maps."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ JOB_ACTIONS = ("list", "forget", "export")
 """The actions of `jobs`."""
 
 _MAX_TEXT_LENGTH = 120
-"""Maximum number of characters to show of a prompt or a problem."""
+"""Maximum number of characters of a prompt or a problem to show."""
 
 
 def jobs(session: Session, args: argparse.Namespace) -> Table | Note:
-    """List the jobs, describe one, or export or forget a map."""
+    """List the jobs, describe one of them, or export or forget a map."""
     if args.action not in JOB_ACTIONS:
-        _check_is_name(session, args)
+        _check_is_job_name(session, args)
         args.action, args.name = "list", args.action
     _check_arguments(args)
     if args.action == "list":
-        return _list(session) if args.name is None else _describe(session, args.name)
+        return _list_jobs(session) if args.name is None else _describe_job(session, args.name)
     if args.action == "export":
-        job = _map(session, args.name)
+        job = _find_map(session, args.name)
         path = job.export(args.file)
         return Note(f"The answers of {job.name!r} are in {display_path(path)}.")
-    return _forget(session, args)
+    return _forget_maps(session, args)
 
 
 def jobs_arguments(parser: LineParser) -> None:
@@ -54,7 +54,7 @@ def jobs_arguments(parser: LineParser) -> None:
 
 def cancel(session: Session, args: argparse.Namespace) -> Note:
     """Stop a job and keep its partial answer."""
-    job = _find(session, args.job)
+    job = _find_job(session, args.job)
     if not job.cancel():
         return Note(f"{job.name!r} has already ended: {job.state}.")
     if isinstance(job, MapJob):
@@ -67,7 +67,7 @@ def cancel_arguments(parser: LineParser) -> None:
     parser.add_argument("job", metavar="JOB", help="name of the job, as listed by `jobs`")
 
 
-def _check_is_name(session: Session, args: argparse.Namespace) -> None:
+def _check_is_job_name(session: Session, args: argparse.Namespace) -> None:
     """Check that a first word that is not an action is a job's name, with no other arguments.
 
     Raises:
@@ -112,7 +112,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
         )
 
 
-def _list(session: Session) -> Table:
+def _list_jobs(session: Session) -> Table:
     table = session.jobs.table(session.pool.map_jobs())
     if not table:
         return table.with_notes(
@@ -129,8 +129,8 @@ def _list(session: Session) -> Table:
     return table.with_notes(*[" ".join(notes)] * bool(notes))
 
 
-def _describe(session: Session, name: str) -> Table | Note:
-    job = _find(session, name)
+def _describe_job(session: Session, name: str) -> Table | Note:
+    job = _find_job(session, name)
     if not isinstance(job, MapJob):
         return Note(repr(job))
     status = job.progress()
@@ -155,18 +155,18 @@ def _describe(session: Session, name: str) -> Table | Note:
     return Table(rows, text_columns("job", job.name), (note,))
 
 
-def _forget(session: Session, args: argparse.Namespace) -> Note:
+def _forget_maps(session: Session, args: argparse.Namespace) -> Note:
     """Forget the map with a name, or all maps that have not been used for some time."""
     if args.older is not None:
         count = session.pool.forget_jobs(older=parse_age(args.older))
         return Note(f"{counted(count, 'map')} {'is' if count == 1 else 'are'} forgotten.")
-    job = _map(session, args.name)
+    job = _find_map(session, args.name)
     if job.name != args.name:  # deleting requires the full name
         raise UsageError(
             f"there is no job {args.name!r}. Did you mean {job.name!r}?", hint=Hint("list_jobs")
         )
     job.forget()
-    # An edited prompt makes another job, which may have the same name.
+    # A map with an edited prompt is another job, which may have the same name.
     names = [status.name for status in session.pool.map_jobs()]
     count = names.count(args.name)
     remaining_note = (
@@ -175,12 +175,12 @@ def _forget(session: Session, args: argparse.Namespace) -> Note:
     return Note(f"{args.name!r} and its answers are forgotten.{remaining_note if count else ''}")
 
 
-def _find(session: Session, name: str) -> Job | MapJob:
+def _find_job(session: Session, name: str) -> Job | MapJob:
     return session.jobs.require(name) if name in session.jobs else session.pool.job(name)
 
 
-def _map(session: Session, name: str) -> MapJob:
-    """Return a map by its name or the beginning of its name.
+def _find_map(session: Session, name: str) -> MapJob:
+    """Return the map with this name, or the only map whose name begins with it.
 
     Raises:
         UsageError: If there is no such map, if several names begin with ``name``, or if the job is
@@ -189,6 +189,6 @@ def _map(session: Session, name: str) -> MapJob:
     if name in session.jobs:
         raise UsageError(
             f"{name!r} is a background job, whose answer is not stored.",
-            hint=f"Save it yourself: `{name}.result()`.",
+            hint=f"`{name}.result()` returns the answer, which you can save.",
         )
     return session.pool.job(name)

@@ -1,4 +1,4 @@
-"""``key`` and ``keys``: set, import and list keys.
+"""The commands ``key`` and ``keys``: set, import and list keys.
 
 A line that may contain a key is refused and removed from the input history.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _ACTIONS = ("set", "remove", "import")
 
 _ASSIGNMENT = re.compile(r"(?:export )?[A-Z][A-Z0-9_]*=|['\"]")
-"""What may precede a key if a line of a key file was copied."""
+"""The text before a key if a whole line of a key file was copied."""
 
 _SERVER_PREFIX = "mcp:"
 """The prefix of the name of an MCP server, as in ``--tools mcp:NAME``."""
@@ -50,8 +50,8 @@ _SERVER_PREFIX = "mcp:"
 def key(session: Session, args: argparse.Namespace) -> Note | Table:
     """Set or remove a key, or import keys from another file."""
     if not args.text.strip():
-        return _parser(session).table()
-    parsed_line = _parse(session, args.text)
+        return _create_parser(session).table()
+    parsed_line = _parse_line(session, args.text)
     if parsed_line.action == "import":
         return _import(session, Path(parsed_line.name).expanduser(), is_for_user=parsed_line.user)
     if parsed_line.action == "set":
@@ -92,7 +92,7 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
                 if server_key.source
                 else server_key.state
             )
-            rows.append((_SERVER_PREFIX + server, _variable(_SERVER_PREFIX + server), state))
+            rows.append((_SERVER_PREFIX + server, _variable_name(_SERVER_PREFIX + server), state))
     columns = text_columns("engine", "variable", "key")
     return Table(rows, columns, session.pool.problems)
 
@@ -114,7 +114,7 @@ def contains_key(line: str) -> bool:
     return any(map(looks_like_key, line.replace("=", " ").split()))
 
 
-def _parser(session: Session) -> LineParser:
+def _create_parser(session: Session) -> LineParser:
     parser = LineParser(
         f"{session.prog} key",
         "set a key (you are prompted) or remove it; import keys from a .env file",
@@ -124,7 +124,7 @@ def _parser(session: Session) -> LineParser:
     return parser
 
 
-def _parse(session: Session, line: str) -> argparse.Namespace:
+def _parse_line(session: Session, line: str) -> argparse.Namespace:
     """Parse a line.
 
     Raises:
@@ -132,13 +132,13 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
             history, and the error does not repeat the line.
     """
     words = line.replace("=", " ").split()
-    # A further word after NAME may be a key, perhaps in quotation marks.
+    # Another word after NAME may be a key, perhaps in quotation marks.
     has_value = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
-    if contains_key(line) and not _names_file(words):
+    if contains_key(line) and not _is_file_import(words):
         raise typed_key_error(session, f"key {line}")
     if words[:1] == ["import"] and all(word.startswith("-") for word in words[1:]):
-        raise _parser(session).usage_error(f"`{session.prog} key import` needs FILE.")
-    args = None if has_value else _parser(session).read(line)
+        raise _create_parser(session).usage_error(f"`{session.prog} key import` needs FILE.")
+    args = None if has_value else _create_parser(session).read(line)
     if args is None:
         raise typed_key_error(session, f"key {line}")
     if args.action == "import":
@@ -150,11 +150,11 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
     if args.name not in _engine_names(session):  # an existing engine may have any name
         reason = why_unusable(args.name)
         if reason:
-            raise _parser(session).usage_error(f"engine {args.name!r} {reason}.")
+            raise _create_parser(session).usage_error(f"engine {args.name!r} {reason}.")
     return args
 
 
-def _names_file(words: Sequence[str]) -> bool:
+def _is_file_import(words: Sequence[str]) -> bool:
     """Return whether the only word that looks like a key is a file to import."""
     return words[:1] == ["import"] and os.path.exists(Path(" ".join(words[1:2])).expanduser())
 
@@ -164,7 +164,7 @@ def _engine_names(session: Session) -> list[str]:
 
 
 def _require_engine(session: Session, name: str) -> None:
-    """Check that an engine exists before prompting for its key.
+    """Check, before the user is prompted for its key, that an engine exists.
 
     Raises:
         UsageError: If the engine does not exist; the message suggests the most similar name.
@@ -182,7 +182,7 @@ def _require_engine(session: Session, name: str) -> None:
 
 
 def _server_urls(session: Session) -> dict[str, str]:
-    """Return the URL of each MCP server that is known; empty if it is started by a command."""
+    """Return the URL of each known MCP server; it is empty if a command starts the server."""
     config = session.pool.config
     urls = {name: row.url for name, row in config.settings.mcp.items()}
     pool_urls = {state.server.name: state.server.url for state in session.pool.mcp_servers()}
@@ -190,7 +190,7 @@ def _server_urls(session: Session) -> dict[str, str]:
 
 
 def _check_server(session: Session, name: str, *, is_new: bool) -> None:
-    """Check that an MCP server uses a key before prompting for it, and show its URL.
+    """Check, before the user is prompted, that an MCP server uses a key; show the server's URL.
 
     A server of the project receives the key only after ``trust``.
 
@@ -225,7 +225,7 @@ def _stored_name(name: str) -> str:
     )
 
 
-def _variable(name: str) -> str:
+def _variable_name(name: str) -> str:
     return engine_variable(_stored_name(name))
 
 
@@ -234,11 +234,11 @@ def _set(session: Session, name: str, *, is_for_user: bool) -> Note:
     if not (is_for_user or is_server):  # a user key needs a permission only when it is used
         confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
-    value = session.ask_secret(f"{_variable(name)}: ").strip()
+    value = session.ask_secret(f"{_variable_name(name)}: ").strip()
     if assignment := _ASSIGNMENT.match(value):
         raise UsageError(
             f"the key begins with {assignment[0]!r}; nothing was written.",
-            hint="Enter only the key, without the name of a variable and quotation marks.",
+            hint="Enter only the key, without a variable name or quotation marks.",
         )
     if "\n" in value:
         raise UsageError(
@@ -252,7 +252,7 @@ def _set(session: Session, name: str, *, is_for_user: bool) -> Note:
     former_default = _default_model(session)
     path = session.pool.config.set_key(_stored_name(name), value, user=is_for_user)
     session.pool.refresh()
-    change_note = _default_change(session, former_default)
+    change_note = _default_change_notes(session, former_default)
     notes = [f"The key for {name} is set in {display_path(path)}.", *change_note]
     if may_be_committed(path):
         notes.append("Git does not ignore this file: add it to .gitignore before you commit.")
@@ -269,8 +269,8 @@ def _default_model(session: Session) -> str:
         return ""
 
 
-def _default_change(session: Session, former_default: str) -> Iterator[str]:
-    """Yield a note if the default model has changed, with the command that restores the former."""
+def _default_change_notes(session: Session, former_default: str) -> Iterator[str]:
+    """Yield a note if the default model has changed, with a command to keep the former model."""
     current_default = _default_model(session)
     if current_default == former_default:
         return
@@ -296,14 +296,14 @@ def _remove(session: Session, name: str) -> Note:
     )  # for example in the environment, which a command cannot change
     still_set = f"It is still set as {remaining_key.variable} in the {remaining_key.source}."
     notes = [still_set] if remaining_key.state == "set" else []
-    notes += _default_change(session, former_default)
+    notes += _default_change_notes(session, former_default)
     if not files:
         names = [
             *_engine_names(session),
             *(_SERVER_PREFIX + server for server in _server_urls(session)),
         ]
         suggestion = "" if name in names else did_you_mean(name, names)
-        return Note(f"No key file contains {_variable(name)}.{suggestion}", *notes)
+        return Note(f"No key file contains {_variable_name(name)}.{suggestion}", *notes)
     paths = ", ".join(map(display_path, files))
     return Note(f"The key for {name} is removed from {paths}.", *notes)
 
@@ -318,7 +318,10 @@ def _import(session: Session, source: Path, *, is_for_user: bool) -> Table:
         if entry.variable:
             outcome = f"skipped: {entry.skip_reason}" if entry.skip_reason else "imported"
             rows.append((entry.name, entry.variable, outcome))
-    notes = [*_import_notes(session, source, result), *_default_change(session, former_default)]
+    notes = [
+        *_import_notes(session, source, result),
+        *_default_change_notes(session, former_default),
+    ]
     return Table(rows, text_columns("name", "variable", "outcome"), notes)
 
 

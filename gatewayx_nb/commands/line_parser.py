@@ -35,7 +35,7 @@ _EXPECTED_BY_TYPE: Mapping[object, str] = {int: "a whole number", float: "a numb
 
 
 class _StoreOnce(argparse.Action):
-    """The action of an option that cannot be repeated; argparse would use the last value."""
+    """The action of an option that cannot be repeated; by default, argparse uses the last value."""
 
     @override
     def __call__(
@@ -111,8 +111,8 @@ class LineParser(argparse.ArgumentParser):
         """Parse the words of a line.
 
         Raises:
-            UsageError: If they are invalid; for an unknown option, the message suggests the most
-                similar one, if any.
+            UsageError: If the words are invalid; for an unknown option, the message suggests the
+                most similar one, if any.
         """
         if not self._from_shell:
             self._refuse_comment(words)
@@ -123,16 +123,16 @@ class LineParser(argparse.ArgumentParser):
             # The value of an unknown option would be parsed as an argument, with a misleading
             # error.
             names = (word.partition("=")[0] for word in words if word.startswith("--"))
-            unknown = [name for name in names if self.action_for_flag(name) is None]
-            if unknown and not str(error.argument_name).startswith("-"):
-                raise self._unknown_words_error(words, unknown) from None
+            unknown_flags = [name for name in names if self.action_for_flag(name) is None]
+            if unknown_flags and not str(error.argument_name).startswith("-"):
+                raise self._unknown_words_error(words, unknown_flags) from None
             raise self._argument_error(error, words) from None
         if unknown_words:
             raise self._unknown_words_error(words, unknown_words)
         return args
 
     def unreadable_error(self, line: str, error: ValueError) -> UsageError:
-        """Return the error for a line that cannot be split, perhaps because of a comment.
+        """Return the error for a line that cannot be split, possibly because of a comment.
 
         Args:
             line: The line.
@@ -152,7 +152,7 @@ class LineParser(argparse.ArgumentParser):
         )
 
     def add_call_option(self, name: str, option: Option) -> None:
-        """Add a call option's flag, if any; its unparsed value is stored under its name."""
+        """Add the flag of a call option, if any; its unparsed value is stored under ``name``."""
         flags, _, metavar = option.flag.partition(" ")
         if not flags:
             return
@@ -299,7 +299,7 @@ class LineParser(argparse.ArgumentParser):
         if flag and (example := self.param_example(flag, value)):
             return self.usage_error(f"there is no option {flag!r}.", f"Use `{example}`.")
         if flag:
-            longer_flags = [each for each in self.option_strings if each.startswith(flag)]
+            longer_flags = [other for other in self.option_strings if other.startswith(flag)]
             suggestion = did_you_mean(
                 longer_flags[0] if longer_flags else flag, self.option_strings
             )
@@ -312,9 +312,9 @@ class LineParser(argparse.ArgumentParser):
         )
 
     def quoting_advice(self, words: Sequence[str]) -> str:
-        """Return how to quote several words if only the first was parsed as an option's value.
+        """Return how to quote words of which only the first was parsed as an option's value.
 
-        Return an empty string if there are none.
+        Return an empty string if there are no such words.
         """
         for index, word in enumerate(words[:-2]):
             if (
@@ -328,7 +328,7 @@ class LineParser(argparse.ArgumentParser):
         return ""
 
     def _repetition_advice(self, words: Sequence[str], value: str) -> str:
-        """Return a hint to repeat the option for another value; empty if it cannot be repeated."""
+        """Return the advice to repeat an option; empty if the option cannot be repeated."""
         words_before = words[: words.index(value)]
         flag = next((word for word in reversed(words_before) if word.startswith("-")), "")
         option = self.action_for_flag(flag.partition("=")[0])
@@ -338,14 +338,15 @@ class LineParser(argparse.ArgumentParser):
 
     def _refuse_comment(self, words: Sequence[str]) -> None:
         """Refuse ``# …``, unless it is the value of an option."""
-        for index, (word, previous) in enumerate(zip(words, ["", *words], strict=False)):
-            if word.startswith("#") and not self.takes_value(previous):
+        for index, (word, previous_word) in enumerate(zip(words, ["", *words], strict=False)):
+            if word.startswith("#") and not self.takes_value(previous_word):
                 raise self._comment_error(" ".join(words[index:]))
 
     def _comment_error(self, comment: str) -> UsageError:
         quoted_text = shorten(comment, _MAX_QUOTED_LENGTH)
         return UsageError(
-            f"the line of a magic cannot contain a comment, got {quoted_text!r}.", hint="Omit it."
+            f"the line of a magic cannot contain a comment, got {quoted_text!r}.",
+            hint="Omit the comment.",
         )
 
     def _refuse_single_dash(self, words: Sequence[str]) -> None:
@@ -353,15 +354,19 @@ class LineParser(argparse.ArgumentParser):
         for word in words:
             name = word.partition("=")[0]
             is_long = len(name) > _SHORT_LENGTH and name[0] == "-" and name[1:].isidentifier()
-            similar = difflib.get_close_matches(f"-{name}", self.option_strings, n=1, cutoff=0.8)
+            similar_flags = difflib.get_close_matches(
+                f"-{name}", self.option_strings, n=1, cutoff=0.8
+            )
             if is_long and self.param_example(name):
                 raise self._unknown_words_error(words, [word])
-            if is_long and similar:
-                raise self.usage_error(f"there is no option {name!r}. Did you mean {similar[0]!r}?")
+            if is_long and similar_flags:
+                raise self.usage_error(
+                    f"there is no option {name!r}. Did you mean {similar_flags[0]!r}?"
+                )
 
 
 def _usage_of(action: argparse.Action) -> str:
-    """Return an option with its metavar, or an argument's name."""
+    """Return the flags of an option with its metavar, or the name of an argument."""
     value = "" if action.nargs == 0 else f" {action.metavar}"
     return f"{', '.join(action.option_strings)}{value}".strip()
 

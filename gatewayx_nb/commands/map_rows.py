@@ -1,4 +1,4 @@
-"""The command ``map`` of a shell; the front end reads and writes its files of rows."""
+"""The shell command ``map``; the front end reads and writes the files of rows."""
 
 from __future__ import annotations
 
@@ -33,19 +33,27 @@ def map_arguments(parser: LineParser) -> None:
     add("--model", metavar="REF", help="engine or engine:model; the default if omitted")
     add_shell_options(parser, skip=("chat", "images", "renew"))
     add_run_options(parser)
-    run = parser.adder_for_group("Run")
-    run("--force", action="store_true", help="replace OUT even if it is not the output of a map")
-    run("--dry-run", action="store_true", help="show rows, tokens and cost, and send nothing")
+    add_run_option = parser.adder_for_group("Run")
+    add_run_option(
+        "--force", action="store_true", help="replace OUT even if it is not the output of a map"
+    )
+    add_run_option(
+        "--dry-run", action="store_true", help="show rows, tokens and cost, and send nothing"
+    )
 
 
 def add_run_options(parser: LineParser) -> None:
     """Add the options of a command that asks about the rows of a file."""
-    run = parser.adder_for_group("Run")
-    missing_help = "error fails a row in which a value is missing; blank sends an empty text"
-    run("--missing", choices=("error", "blank"), metavar="HOW", help=missing_help)
-    run("--max-age", metavar="AGE", help="ask again about rows with an older answer, such as 30d")
-    run("--name", metavar="NAME", help="name of the job")
-    run("--concurrency", metavar="N", type=int, help="maximum number of calls in flight")
-    run("--cassette", metavar="FILE", help="record the replies in this file, or replay them")
-    run("-q", "--quiet", action="store_true", help="show no progress")
-    run("-h", "--help", action="store_true", help="show this list")
+    add_run_option = parser.adder_for_group("Run")
+    missing_help = "error fails a row in which a value is missing; blank inserts an empty string"
+    add_run_option("--missing", choices=("error", "blank"), metavar="HOW", help=missing_help)
+    add_run_option(
+        "--max-age", metavar="AGE", help="ask again about rows with an older answer, such as 30d"
+    )
+    add_run_option("--name", metavar="NAME", help="name of the job")
+    add_run_option("--concurrency", metavar="N", type=int, help="maximum number of calls in flight")
+    add_run_option(
+        "--cassette", metavar="FILE", help="record the replies in this file, or replay them"
+    )
+    add_run_option("-q", "--quiet", action="store_true", help="show no progress")
+    add_run_option("-h", "--help", action="store_true", help="show this list")

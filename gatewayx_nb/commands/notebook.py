@@ -1,4 +1,4 @@
-"""Commands about the running notebook: its conversations, last error and event loop."""
+"""Commands for the running notebook: its conversations, last error and event loop."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.conversations import Chat
 
-_LINE_WIDTH = 60
+_MAX_SHOWN_CHARS = 60
 
 _MAX_QUOTED_CHARS = 4_000
-"""Maximum number of characters to send from a cell or an error."""
+"""Maximum number of characters of a cell or an error to send."""
 
-_SMALL_MODEL = "A small model may be wrong."
+_SMALL_MODEL_NOTE = "A small model may be wrong."
 """Note on answers from the ``local`` engine."""
 
 _NEST_NOTE = "gatewayx calls do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
@@ -103,7 +103,7 @@ def explain(session: Session, args: argparse.Namespace) -> Note | None:
     intro = f"Asking {model}, without the values of variables:"
     session.show(Excerpt(intro, prompt, code))
     engine = session.pool.config.settings.aliases.get(model, model).partition(":")[0]
-    session.answer(prompt, model, *([_SMALL_MODEL] if engine == "local" else []))
+    session.answer(prompt, model, *([_SMALL_MODEL_NOTE] if engine == "local" else []))
     return None
 
 
@@ -145,8 +145,8 @@ def nest_arguments(parser: LineParser) -> None:
 def _list_chats(session: Session) -> Table:
     rows = []
     for chat in session.pool.chats:
-        last = shorten(chat.turns[-1].prompt.content, _LINE_WIDTH) if chat.turns else ""
-        rows.append((chat.name, chat.model or "", str(len(chat)), last))
+        last_prompt = shorten(chat.turns[-1].prompt.content, _MAX_SHOWN_CHARS) if chat.turns else ""
+        rows.append((chat.name, chat.model or "", str(len(chat)), last_prompt))
     note = _export_note(session) if rows else f"No conversations yet: {_start_hint(session)}"
     return Table(rows, text_columns("chat", "model", "turns", "last prompt"), (note,))
 
@@ -155,7 +155,7 @@ def _list_turns(session: Session, chat: Chat) -> Table:
     rows = []
     for number, turn in enumerate(chat.turns, 1):
         texts = (turn.prompt.content, turn.reply.text)
-        rows.append((str(number), *(shorten(text, _LINE_WIDTH) for text in texts)))
+        rows.append((str(number), *(shorten(text, _MAX_SHOWN_CHARS) for text in texts)))
     columns = text_columns("turn", "you", chat.model or "the model")
     return Table(rows, columns, (_export_note(session),))
 
@@ -169,7 +169,7 @@ def _start_hint(session: Session) -> str:
 
 
 def _select_chat(session: Session, name: str | None, action: str) -> Chat:
-    """Return the named conversation, or the only one if the name is omitted."""
+    """Return the named conversation, or the only conversation if the name is omitted."""
     if name:
         return session.pool.chats.require(name)
     chats = list(session.pool.chats)
@@ -187,12 +187,16 @@ def _select_chat(session: Session, name: str | None, action: str) -> Chat:
 def _explain_prompt(failed_cell: FailedCell) -> str:
     # The traceback is omitted, because it may contain paths and values of variables.
     lines = failed_cell.source.splitlines()
-    line = (
+    failed_line = (
         f"\nLine {failed_cell.line} raised: {lines[failed_cell.line - 1].strip()}"
         if failed_cell.line
         else ""
     )
-    cell = f"The cell:\n{_clip(failed_cell.source.strip())}\n{line}\n" if failed_cell.source else ""
+    cell = (
+        f"The cell:\n{_clip(failed_cell.source.strip())}\n{failed_line}\n"
+        if failed_cell.source
+        else ""
+    )
     # Cassettes find a call by its prompt, so a different wording would invalidate them.
     return (
         "A cell of a Python notebook raised an error. Say in a few sentences why, and how to mend"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
-_SETTINGS = """\
+_SETTINGS_TEMPLATE = """\
 # Settings for this project; every line is optional.
 # default_model = "grok"
 
@@ -63,30 +63,32 @@ _SETTINGS = """\
 # fast = "grok:grok-4.6"
 """
 
-_EXAMPLE_KEYS = """\
+_EXAMPLE_KEYS_TEMPLATE = """\
 # Copy to .env.local, or run `{prog} key set grok`, which writes it. Git ignores this folder.
 GATEWAYX_GROK_API_KEY=your_grok_key_here
 """
 
 _LOCALHOST = re.compile(r"localhost|127(\.\d+){3}|::1")
 
-_ENGINE_MODE = 0o644
-"""Mode of a new file, whatever the umask: engine files that others can write to are refused."""
+_ENGINE_FILE_MODE = 0o644
+"""Mode of a new engine file, whatever the umask: files that others can change are refused."""
 
 
 def init(session: Session, _: argparse.Namespace) -> Note:
     """Create ``config/`` and ``engines/`` in the repository or folder; overwrite nothing."""
     home = session.pool.config.env.get("GATEWAYX_HOME")
     root = Path(home).expanduser().absolute() if home else _repository_root()
-    secrets, settings = root / "config" / "secrets", root / "config" / "gatewayx.toml"
-    for path in (secrets, settings, root / "engines"):
+    secrets_folder, settings = root / "config" / "secrets", root / "config" / "gatewayx.toml"
+    for path in (secrets_folder, settings, root / "engines"):
         refuse_link_in(path, root)
     try:
-        make_secrets_folder(secrets)
+        make_secrets_folder(secrets_folder)
         (root / "engines").mkdir(exist_ok=True)
         written_files = [
-            _write_new(settings, _SETTINGS),
-            _write_new(secrets / ".env.example", _EXAMPLE_KEYS.format(prog=session.prog)),
+            _write_new(settings, _SETTINGS_TEMPLATE),
+            _write_new(
+                secrets_folder / ".env.example", _EXAMPLE_KEYS_TEMPLATE.format(prog=session.prog)
+            ),
             _write_new(root / "engines" / ".gitignore", "__pycache__/\n"),
         ]
     except OSError as error:
@@ -148,7 +150,7 @@ def pull(session: Session, args: argparse.Namespace) -> Note:
     if args.remove:
         if args.source:
             raise UsageError(
-                "--remove must not be combined with --from.",
+                "`--remove` cannot be combined with `--from`.",
                 hint=Hint("command", line=f"pull --remove {args.model}"),
             )
         return Note(f"Removed {display_path(weights.pull(args.model, remove=True))}")
@@ -181,7 +183,7 @@ def _repository_root() -> Path:
 
 
 def _write_new(path: Path, text: str) -> Path | None:
-    """Write a file unless it exists, and return its path if it was written."""
+    """Write a file unless it exists; return the path, or ``None`` if nothing was written."""
     return path if write_new(path, text.encode()) else None
 
 
@@ -245,7 +247,7 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
     path.parent.mkdir(parents=True, exist_ok=True)
     if not write_new(path, engine_templates.engine_file(name).encode()):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    path.chmod(_ENGINE_MODE)
+    path.chmod(_ENGINE_FILE_MODE)
     prog = session.prog
     return (
         f"Created {display_path(path)}. It already answers: `{prog} ask {name} Hello`.",
@@ -266,13 +268,13 @@ def _write_engine_entry(
         raise ConfigError(
             f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."
         ) from None
-    gap = "" if not existing_text else "\n" if existing_text.endswith("\n") else "\n\n"
+    separator = "" if not existing_text else "\n" if existing_text.endswith("\n") else "\n\n"
     entry = engine_templates.settings_entry(name, url, requires_key=not is_local)
-    _rewrite(path, existing_text + gap + entry)
-    step = "start the server" if is_local else f"run `{session.prog} key set {name}`"
+    _rewrite(path, existing_text + separator + entry)
+    next_step = "start the server" if is_local else f"run `{session.prog} key set {name}`"
     return (
         f"Added [{name}] to {display_path(path)}; an empty `model` selects the server's first one.",
-        f"Now {step}, then {'run ' if is_local else ''}`{session.prog} ask {name} Hello`.",
+        f"Now {next_step}, then {'run ' if is_local else ''}`{session.prog} ask {name} Hello`.",
     )
 
 
@@ -303,4 +305,4 @@ def _rewrite(path: Path, text: str) -> None:
     is_new = not path.exists()
     atomic_write(path, text.encode(), keep_mode=True)
     if is_new:
-        path.chmod(_ENGINE_MODE)
+        path.chmod(_ENGINE_FILE_MODE)

@@ -1,4 +1,4 @@
-"""The command ``serve``: in a notebook, a server in a thread; in a shell, a standalone server."""
+"""The command ``serve``: runs a server in a thread of a notebook, or standalone in a shell."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _load, _ = attach(__name__, {"serve": "gatewayx_nb.server", "serve_forever": "ga
 
 
 def serve_notebook(_: Session, __: argparse.Namespace) -> Note:
-    """Start a server for the other libraries of the notebook, unless it is running."""
+    """Start the server for other libraries in the notebook, unless it is already running."""
     serve = cast("Callable[[], NotebookServer]", _load("serve"))
     return Note(
         f"{serve()!r}",
@@ -31,7 +31,7 @@ def serve_notebook(_: Session, __: argparse.Namespace) -> Note:
 
 
 def serve_standalone(session: Session, args: argparse.Namespace) -> None:
-    """Serve until the user stops the command."""
+    """Run the server until the user stops the command."""
     with recording(session.pool, args.cassette):
         serve_forever = cast("Callable[..., None]", _load("serve_forever"))
         serve_forever(session.pool, args.host, args.port)

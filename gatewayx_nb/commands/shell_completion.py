@@ -1,4 +1,4 @@
-"""The command ``completion``, which prints what a shell needs to complete ``gatewayx …``."""
+"""The command ``completion``: prints what a shell needs to complete ``gatewayx …``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SAFE_NAME = re.compile(r"[\w.:/-]+", re.ASCII)
 
 SHELLS = ("bash", "zsh", "fish")
-"""The shells that have a completion script, a file that the front end prints."""
+"""The shells for which the front end has a completion script."""
 
 
 class Words(list[str]):
@@ -30,7 +30,7 @@ class Words(list[str]):
 def completion(session: Session, _: argparse.Namespace) -> Words:
     """Return the names of the engines and aliases, for a completion script; start no engine.
 
-    A project may choose any names, so names with characters that a shell interprets are omitted.
+    The names come from the project, so names with characters that a shell interprets are omitted.
     """
     engines = [row.name for row in session.pool.status(probe=False)]
     return Words(filter(_SAFE_NAME.fullmatch, [*engines, *session.pool.config.settings.aliases]))

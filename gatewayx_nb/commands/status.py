@@ -29,16 +29,16 @@ _IMAGE_ENGINE = "grok"
 
 
 def overview(session: Session) -> Table[EngineStatus]:
-    """Show the engines that are ready or need one more step, and examples of calls."""
+    """Show the engines that are ready or need one more step, with example calls below."""
     table = session.pool.status()
     ready = [row.name for row in table if row.readiness == "ready"]
     images = [row.name for row in table if row.name in ready and "images" in row.features]
-    examples = _examples(session, ready, next(iter(images), ""))
-    notes = (*_summary(session), *session.pool.problems, "", *examples)
+    examples = _example_lines(session, ready, next(iter(images), ""))
+    notes = (*_pool_notes(session), *session.pool.problems, "", *examples)
     return table.with_notes(*notes)
 
 
-def _examples(session: Session, ready: Sequence[str], image_engine: str) -> Iterator[str]:
+def _example_lines(session: Session, ready: Sequence[str], image_engine: str) -> Iterator[str]:
     """Yield five examples that use the ready engines.
 
     Args:
@@ -46,36 +46,44 @@ def _examples(session: Session, ready: Sequence[str], image_engine: str) -> Iter
         ready: The engines that are ready.
         image_engine: A ready engine that supports images; empty if there is none.
     """
-    first, second, *_ = dict.fromkeys((*ready, "mock", "local"))
+    first_engine, second_engine, *_ = dict.fromkeys((*ready, "mock", "local"))
     cell, line = session.ask_prog, session.prog
-    yield f"`{cell} {first}` calls {first} with the lines below; `{cell} -h` lists the options."
+    yield (
+        f"`{cell} {first_engine}` calls {first_engine} with the lines below; `{cell} -h` lists the"
+        " options."
+    )
     key_note = "" if image_engine else f" It needs a key for {_IMAGE_ENGINE}."
     yield (
         f"`{cell} {image_engine or _IMAGE_ENGINE} --image fig --schema City --max-cost 0.05` sends"
         f" a figure, returns a `City`, and costs at most $0.05.{key_note}"
     )
-    yield f"`{cell} {first} {second} -o both` shows two answers side by side, and binds them."
+    yield (
+        f"`{cell} {first_engine} {second_engine} -o both` shows two answers side by side, and binds"
+        " them."
+    )
     yield f"`{line} cassette` records replies beside the notebook, and replays them next time."
     yield f"`{line} help` lists the commands; `{line} key set grok` asks for a key."
 
 
 def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
-    """Show the status of one engine, or of all."""
+    """Show the status of one engine, or of all engines."""
     rows = session.pool.status()
     if not args.name:
-        return rows.with_notes(*_summary(session), *_results_note(session), *session.pool.problems)
+        return rows.with_notes(
+            *_pool_notes(session), *_results_note(session), *session.pool.problems
+        )
     matches = [row for row in rows if row.name == args.name]
     if not matches:
         raise EngineNotFoundError(
             f"no engine {args.name!r}.{did_you_mean(args.name, [row.name for row in rows])}",
             hint=Hint("list_engines"),
         )
-    notes = [line for row in matches for line in _details(session, row)]
+    notes = [line for row in matches for line in _engine_details(session, row)]
     return Table(matches, rows.columns, notes)  # not folded, because the user named the engine
 
 
 def _results_note(session: Session) -> Iterator[str]:
-    """Yield a note on where maps' answers are stored, if there are any."""
+    """Yield a note on where the answers of maps are stored, if any are stored."""
     description = session.pool.describe_results()
     if description is None:
         return
@@ -87,8 +95,8 @@ def _results_note(session: Session) -> Iterator[str]:
         yield description.problem
 
 
-def _details(session: Session, row: EngineStatus) -> Iterator[str]:
-    """Yield details that do not fit into the table of all engines."""
+def _engine_details(session: Session, row: EngineStatus) -> Iterator[str]:
+    """Yield details of an engine that do not fit into the table of all engines."""
     folders = [folder.root for folder in session.pool.config.config_dirs]
     path = Path(row.where)
     # A notebook saves this output, but a shipped engine's path differs between machines.
@@ -239,8 +247,8 @@ def _setting_text(value: object) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _summary(session: Session) -> tuple[str, ...]:
-    """Return notes on the pool; in replay mode, only notes that are the same on every machine."""
+def _pool_notes(session: Session) -> tuple[str, ...]:
+    """Return notes on the pool; in replay mode, all of them are the same on every machine."""
     try:
         default = f"Default model: {session.pool.default_model()}"
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The command ``tools``: list the MCP servers and their tools."""
+"""The command ``tools``: lists the MCP servers and their tools."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.mcp_client import MCPServerStatus
 
 _MAX_DESCRIPTION_LENGTH = 100
-"""Maximum number of characters of a description in the list."""
+"""Maximum number of characters of a description or an address in the table."""
 
 
 def tools(session: Session, args: argparse.Namespace) -> Table[Sequence[str]]:
-    """Return a table of the MCP servers; start a server and list its tools if one is named."""
+    """Return a table of the MCP servers; if a server is named, start it and list its tools."""
     states = session.pool.mcp_servers(args.name)
-    rows: list[Sequence[str]] = [row for state in states for row in _rows(state)]
+    rows: list[Sequence[str]] = [row for state in states for row in _server_rows(state)]
     notes = [f"`{session.prog} tools NAME` starts a server and lists its tools."]
     if any(state.state == "needs trust" for state in states):
         notes.append(f"`{session.prog} trust` allows this project's servers; it asks first.")
@@ -39,7 +39,7 @@ def tools(session: Session, args: argparse.Namespace) -> Table[Sequence[str]]:
     return Table(rows, text_columns("server", "tool", "description", "server claims"), notes)
 
 
-def _rows(state: MCPServerStatus) -> Iterator[tuple[str, ...]]:
+def _server_rows(state: MCPServerStatus) -> Iterator[tuple[str, ...]]:
     name = state.server.name
     if not state.tools:
         yield name, "", plain(shorten(state.address, _MAX_DESCRIPTION_LENGTH)), state.state

@@ -1,4 +1,4 @@
-"""``trust``: allow a project to use the user's keys and run code as the user."""
+"""The command ``trust``: allows a project to use the user's keys and run code as the user."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
 
 
 def confirm_key_destinations(session: Session, engines: Sequence[str], *, named: bool) -> None:
-    """Show where this project sends engines' keys, and ask the user to allow new destinations.
+    """Show where this project sends the keys of engines, and ask whether to allow new destinations.
 
     Args:
         session: The session.
@@ -100,7 +100,7 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
 
 
 def confirm_import(session: Session, plan: ImportPlan) -> None:
-    """Show the destinations of imported keys and base URLs, and ask the user to allow them.
+    """Show the destinations of imported keys, and the base URLs, and ask whether to allow them.
 
     Raises:
         TrustError: If the user refuses, or the front end cannot ask.
@@ -145,7 +145,10 @@ def _revoke(session: Session, project: Path) -> Note:
 
 
 def _permission_table(permissions: Iterable[Permission], note: str) -> Table:
-    rows = [(each.subject, each.target, each.where, each.id) for each in permissions]
+    rows = [
+        (permission.subject, permission.target, permission.where, permission.id)
+        for permission in permissions
+    ]
     return Table(
         rows,
         text_columns("engine, hook or server", "key goes to / code run", "configured in", "ID"),
@@ -155,7 +158,7 @@ def _permission_table(permissions: Iterable[Permission], note: str) -> Table:
 
 @contextlib.contextmanager
 def _write_errors_as_config_error(session: Session) -> Iterator[None]:
-    """Raise a one-line error if the permissions file cannot be written."""
+    """Raise a `ConfigError` with one line if the permissions file cannot be written."""
     try:
         yield
     except OSError as error:

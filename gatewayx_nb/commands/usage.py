@@ -40,8 +40,8 @@ def usage(session: Session, args: argparse.Namespace) -> Table[ModelUsage] | Tab
 def _past_usage(session: Session, usage_table: Table[UsageTotals]) -> Table[UsageTotals]:
     if not usage_table:
         return usage_table.with_notes(_NO_CALLS)
-    file = f"From {display_path(session.pool.ledger)}, including other sessions' calls."
-    return usage_table.with_notes(_total_text(usage_table), *usage_table.notes, file)
+    source_note = f"From {display_path(session.pool.ledger)}, including other sessions' calls."
+    return usage_table.with_notes(_total_text(usage_table), *usage_table.notes, source_note)
 
 
 def _total_text(usage_rows: Iterable[ModelUsage | UsageTotals]) -> str:

@@ -66,7 +66,7 @@ def test_a_model_is_removed(session):
 
 def test_a_removal_does_not_take_a_file(session):
     """`--from` and `--remove` contradict each other."""
-    with pytest.raises(UsageError, match="--remove must not be combined with --from"):
+    with pytest.raises(UsageError, match="`--remove` cannot be combined with `--from`"):
         run(session, f"pull {NAME} --remove --from x.whl")
 
 

@@ -65,7 +65,7 @@ SEARCHES = {
     "questions": lambda: transforms.keep_question(["%gatewayx" + " " * 500_000]),
     "pages": lambda: json_body._MARKUP.sub("", "<script" * 100_000),
     "pip": lambda: _innermost_reason("(Caused by " + ")" * 500_000 + "x"),
-    "models": lambda: dispatch._MODEL_NAME.fullmatch("a" * 500_000),
+    "models": lambda: dispatch._LIKELY_MODEL_NAME.fullmatch("a" * 500_000),
     "thoughts": lambda: think("a" * 200, 200_000),
     "logs": lambda: log(1_000_000),
     "code": lambda: to_html("```ipython\n" + "\n " * 6_000 + "x\n```"),

@@ -11,8 +11,8 @@ LENGTHS = (1_024, 16_384)
 
 TRUSTED = {
     "commands.guides:_LINK": "the guides of the package",
-    "commands.guides:_BLOCK": "the guides of the package",
-    "commands.guides:_ENTRY": "the guides of the package",
+    "commands.guides:_CODE_BLOCK": "the guides of the package",
+    "commands.guides:_TROUBLE_ENTRY": "the guides of the package",
     "commands.line_parser:' \\\\[[^]]*\\\\]'": "the usage of a command of the package",
 }
 """Patterns whose text is never from outside, and what it is."""
