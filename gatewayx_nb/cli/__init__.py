@@ -1,4 +1,4 @@
-"""The command line ``gatewayx``, which runs the commands of the notebook in a shell."""
+"""The command line ``gatewayx``, which runs the commands of a notebook in a shell."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from gatewayx_nb._lazy import attach
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# Importing these takes longer than printing the help.
-_lazy, _ = attach(
+# These are imported on first use, because importing them takes longer than printing the help.
+_import_lazily, _ = attach(
     __name__, {"run": "gatewayx_nb.cli.program", "__version__": "gatewayx_nb._version"}
 )
 
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Args:
-        arguments: The words after ``gatewayx``; by default, those of the process.
+        arguments: The words after ``gatewayx``; by default, those of this process.
 
     Returns:
         The exit status: 0 for success, 1 if a call failed or its answer is incomplete, 2 for an
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
-        sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale of a script is
+        sys.stdout.reconfigure(encoding="utf-8")  # for scripts, independent of the locale
     try:
         if (text := _static_text(words)) is not None:
             sys.stdout.write(text)
@@ -64,14 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _load_run() -> Callable[[Sequence[str]], int]:
     """Import the function that runs a command line.
 
-    The cyclic garbage collector is off during the import, because all new objects are in use and
-    searching them takes a tenth of the time. At exit, `gc.freeze` keeps the collector from
-    searching all modules again.
+    The cyclic garbage collector is off during the import, because it would find nothing to free,
+    but take a tenth of the time. At exit, `gc.freeze` keeps the collector from searching all
+    modules again.
     """
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        run = cast("Callable[[Sequence[str]], int]", _lazy("run"))
+        run = cast("Callable[[Sequence[str]], int]", _import_lazily("run"))
     finally:
         if was_enabled:
             gc.enable()
@@ -81,12 +81,12 @@ def _load_run() -> Callable[[Sequence[str]], int]:
 
 
 def _static_text(words: Sequence[str]) -> str | None:
-    """Return the output of a command line, if it is a constant; ``None`` for others."""
+    """Return the output of a command line if it is constant, else ``None``."""
     match words:
         case [] | ["-h"] | ["--help"] | ["help"]:
             return (_STATIC_FOLDER / "help.txt").read_text("utf-8")
         case ["completion", shell] if shell in ("bash", "zsh", "fish"):
             return (_STATIC_FOLDER / f"completion.{shell}").read_text("utf-8")
         case ["--version"]:
-            return f"gatewayx {_lazy('__version__')}\n"
+            return f"gatewayx {_import_lazily('__version__')}\n"
     return None

@@ -1,4 +1,4 @@
-"""``gatewayx ask``: call a model, and write its answer to standard output."""
+"""The command ``gatewayx ask``: calls a model and writes its answer to standard output."""
 
 from __future__ import annotations
 
@@ -38,42 +38,48 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _ONLY_IN_A_NOTEBOOK = ("chat",)
-"""Options that need a pool that outlives the call."""
+"""Call options that only a notebook has, because they need a pool that outlives the call."""
 
 _UNUSED_OPTIONS = {
     "dry_run": ("json", "no_stream", "quiet", "cassette"),
     "json": ("no_stream", "quiet"),
     "schema": ("no_stream",),
 }
-"""Maps an option to the other options that have no effect with it."""
+"""For each option, the options that have no effect if it is set."""
 
 _UNFINISHED_ESCAPE = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f][^\x07\x1b]{0,200}\Z")
-"""The end of a chunk that may be the beginning of an escape sequence."""
+"""Matches, at the end of a chunk, what may be the beginning of an escape sequence."""
 
 
 def ask_parser() -> LineParser:
     """Return the parser of ``gatewayx ask REF [options] [PROMPT]``."""
-    line = LineParser(
+    parser = LineParser(
         "gatewayx ask",
         "Call a model. Text that is piped in follows the prompt.",
         "gatewayx ask -h",
         "A prompt that begins with a dash follows `--`.",
         from_shell=True,
     )
-    line.usage = "%(prog)s REF [options] [PROMPT | -]"
-    line.param_options = PARAM_OPTIONS
-    line.add_argument("reference", metavar="REF", help="engine or engine:model")
+    parser.usage = "%(prog)s REF [options] [PROMPT | -]"
+    parser.param_options = PARAM_OPTIONS
+    parser.add_argument("reference", metavar="REF", help="engine or engine:model")
     prompt_help = "the prompt; `-` reads it from standard input"
-    line.add_argument("prompt", nargs="*", metavar="PROMPT", help=prompt_help)
-    add_shell_options(line, skip=_ONLY_IN_A_NOTEBOOK)
-    run = line.adder_for_group("Run")
-    run("--cassette", metavar="FILE", help="record the reply in this file, or replay it")
-    run("--json", action="store_true", help="write one JSON object: text, usage, cost, error, …")
-    run("--no-stream", action="store_true", help="write the answer only when it is complete")
-    run("--dry-run", action="store_true", help="show what would be sent, and send nothing")
-    run("-q", "--quiet", action="store_true", help="write no figures below the answer")
-    run("-h", "--help", action="store_true", help="show this list")
-    return line
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help=prompt_help)
+    add_shell_options(parser, skip=_ONLY_IN_A_NOTEBOOK)
+    add_run_option = parser.adder_for_group("Run")
+    add_run_option("--cassette", metavar="FILE", help="record the reply in this file, or replay it")
+    add_run_option(
+        "--json", action="store_true", help="write one JSON object: text, usage, cost, error, …"
+    )
+    add_run_option(
+        "--no-stream", action="store_true", help="write the answer only when it is complete"
+    )
+    add_run_option(
+        "--dry-run", action="store_true", help="show what would be sent, and send nothing"
+    )
+    add_run_option("-q", "--quiet", action="store_true", help="write no figures below the answer")
+    add_run_option("-h", "--help", action="store_true", help="show this list")
+    return parser
 
 
 def ask(session: ShellSession, words: Sequence[str]) -> int:
@@ -87,7 +93,7 @@ def ask(session: ShellSession, words: Sequence[str]) -> int:
     args, prompt_words = read_line(session, parser, words)
     for option in ("dry_run", "json", "schema"):
         refuse_unused(parser, args, option, _UNUSED_OPTIONS[option])
-    prompt = _prompt(session, args.reference, prompt_words)
+    prompt = _read_prompt(session, args.reference, prompt_words)
     options = call_options(parser, args, words)
     if args.dry_run:
         session.show(DryRun.of([session.pool.preview(prompt, args.reference, **options)]))
@@ -100,13 +106,13 @@ def ask(session: ShellSession, words: Sequence[str]) -> int:
             json_text = json.dumps(reply.parsed, ensure_ascii=False, indent=2)
             _write_line(json_text if args.schema else reply.text)
         else:
-            reply = _stream(session.pool, prompt, args.reference, options)
+            reply = _stream_answer(session.pool, prompt, args.reference, options)
     status = _write_summary(reply, is_quiet=args.quiet or args.json)
     return status or recording_status(cassette)
 
 
-def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
-    """Return the prompt, with the text that is piped in below it."""
+def _read_prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
+    """Return the prompt; text that is piped in follows the typed words."""
     if not words and any(character.isspace() for character in reference):
         raise UsageError(
             "the reference is missing.",
@@ -115,7 +121,7 @@ def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
     is_only_input = list(words) == ["-"]
     if "-" in words and not is_only_input:
         raise UsageError(
-            "`-` stands for the whole prompt, so no other word can be part of it.",
+            "`-` reads the whole prompt from standard input, so it must be the only word.",
             hint="Omit `-`: text that is piped in follows the other words.",
         )
     typed_text = "" if is_only_input else " ".join(words)
@@ -133,28 +139,28 @@ def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
     return prompt
 
 
-def _stream(pool: EnginePool, prompt: str, reference: str, options: dict[str, Any]) -> Reply:
+def _stream_answer(pool: EnginePool, prompt: str, reference: str, options: dict[str, Any]) -> Reply:
     """Write an answer while it arrives."""
     stream = pool.stream(prompt, reference, **options)
-    held_back, has_ended_line = "", True
+    held_back, ends_with_newline = "", True
     try:
         for chunk in stream:
             text, held_back = _split_at_escape(held_back + chunk.text)
             if text:
                 _write_text(text)
-                has_ended_line = text.endswith("\n")
+                ends_with_newline = text.endswith("\n")
     finally:
         stream.close()
         if held_back:
             _write_text(held_back)
-        if not has_ended_line or held_back:
+        if not ends_with_newline or held_back:
             sys.stdout.write("\n")
             sys.stdout.flush()
     return stream.reply
 
 
 def _split_at_escape(text: str) -> tuple[str, str]:
-    """Split text before an escape sequence that may continue in the next chunk."""
+    """Return the text without an unfinished escape sequence at its end, and that sequence."""
     unfinished_escape = _UNFINISHED_ESCAPE.search(text) if sys.stdout.isatty() else None
     return (
         (text[: unfinished_escape.start()], unfinished_escape[0])
@@ -168,14 +174,14 @@ def _write_line(text: str) -> None:
 
 
 def _write_text(text: str) -> None:
-    """Write text; on a terminal, without the characters that could control it."""
+    """Write text; on a terminal, omit the characters that could control the terminal."""
     text = plain(text) if sys.stdout.isatty() else text.encode("utf-8", "replace").decode()
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def _write_summary(reply: Reply, *, is_quiet: bool) -> int:
-    """Write the figures, and why an answer is incomplete; return the exit status."""
+    """Write the figures and, for an incomplete answer, the reason; return the exit status."""
     if not is_quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
             sys.stderr.write(f"[{plain(reply_summary(reply))}]\n")
@@ -192,10 +198,11 @@ def _write_json(pool: EnginePool, prompt: str, reference: str, options: dict[str
     """Write one JSON object with the answer or the error.
 
     Raises:
-        GatewayError: If the call fails, after the object is written.
-        KeyboardInterrupt: If the user stops the call, after the text received so far is written.
+        GatewayError: If the call fails; the object has then been written.
+        KeyboardInterrupt: If the user stops the call; the object with the text received so far has
+            then been written.
     """
-    values_by_key: dict[str, Any] = dict.fromkeys(_JSON_KEYS)
+    result: dict[str, Any] = dict.fromkeys(_JSON_KEYS)
     stream: ReplyStream | None = None
     try:
         if "schema" in options:
@@ -206,18 +213,18 @@ def _write_json(pool: EnginePool, prompt: str, reference: str, options: dict[str
                 pass
             reply = stream.reply
     except GatewayError as error:
-        values_by_key["text"] = error.partial if isinstance(error, RequestError) else ""
-        values_by_key["error"] = {"type": type(error).__name__, "message": plain(error.describe())}
-        _write_line(json.dumps(values_by_key, ensure_ascii=False))
+        result["text"] = error.partial if isinstance(error, RequestError) else ""
+        result["error"] = {"type": type(error).__name__, "message": plain(error.describe())}
+        _write_line(json.dumps(result, ensure_ascii=False))
         raise
     except KeyboardInterrupt:
-        values_by_key["text"] = stream.reply.text if stream is not None else ""
-        values_by_key["error"] = {"type": "KeyboardInterrupt", "message": "The call was stopped."}
-        _write_line(json.dumps(values_by_key, ensure_ascii=False))
+        result["text"] = stream.reply.text if stream is not None else ""
+        result["error"] = {"type": "KeyboardInterrupt", "message": "The call was stopped."}
+        _write_line(json.dumps(result, ensure_ascii=False))
         raise
-    values = reply.to_dict()
-    values_by_key |= {key: values[key] for key in _JSON_KEYS if key in values}
-    _write_line(json.dumps(values_by_key, ensure_ascii=False))
+    reply_fields = reply.to_dict()
+    result |= {key: reply_fields[key] for key in _JSON_KEYS if key in reply_fields}
+    _write_line(json.dumps(result, ensure_ascii=False))
     return reply
 
 

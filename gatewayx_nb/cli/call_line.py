@@ -1,4 +1,4 @@
-"""Code that the lines of ``ask``, ``map`` and ``eval`` share: options, values, files, cassette."""
+"""Parses what ``ask``, ``map`` and ``eval`` have in common: options, values, files, cassettes."""
 
 from __future__ import annotations
 
@@ -23,34 +23,36 @@ if TYPE_CHECKING:
 
 _SERVER_PREFIX = "mcp:"
 
-_OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
+_OPTION_START = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
 
 
 def read_line(
     session: Session, parser: LineParser, words: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Parse a line with options anywhere; return the options and first word, and all other words.
+    """Parse a line with options anywhere; return the options and first word, and any other words.
 
     Raises:
         UsageError: If an option is invalid or contains a key, or there is no first word.
     """
     options: list[str] = []
     other_words: list[str] = []
-    remaining = iter(words)
-    for word in remaining:
+    remaining_words = iter(words)
+    for word in remaining_words:
         if word == "--":
-            other_words += remaining
-        elif not _OPTION.match(word):
+            other_words += remaining_words
+        elif not _OPTION_START.match(word):
             other_words.append(word)
         else:
             options.append(word)
             if parser.takes_value(word):
-                options += [value for _, value in zip([word], remaining, strict=False)]
+                options += [value for _, value in zip([word], remaining_words, strict=False)]
     if not other_words:
-        first = next(each.metavar for each in parser.actions if not each.option_strings)
-        raise parser.usage_error(f"`{parser.prog}` needs {first}.")
+        first_argument = next(
+            action.metavar for action in parser.actions if not action.option_strings
+        )
+        raise parser.usage_error(f"`{parser.prog}` needs {first_argument}.")
     refuse_keys(session, [*options, other_words[0]])
-    # The first word is passed after the options, and the others are not parsed.
+    # Only the options and the first word are parsed.
     return parser.read_words([*options, "--", other_words[0]]), other_words[1:]
 
 
@@ -60,7 +62,7 @@ def refuse_unused(
     """Refuse options that have no effect with another option.
 
     Raises:
-        UsageError: If such an option was typed.
+        UsageError: If an option without effect was typed.
     """
     flags = option_flags(parser)
     for unused_option in unused_options if getattr(args, option) else ():
@@ -74,7 +76,7 @@ def refuse_unused(
 def call_options(
     parser: LineParser, args: argparse.Namespace, words: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the options of the call.
+    """Return the options of the call from a parsed line.
 
     Raises:
         UsageError: If a value is invalid.
@@ -84,9 +86,9 @@ def call_options(
     if paths := getattr(args, "images", None):  # a map has no images
         options["images"] = [_checked_image(path) for path in paths]
     if args.schema:
-        options["schema"] = _schema(args.schema)
+        options["schema"] = _read_schema(args.schema)
     if args.tools:
-        options["tools"] = list(map(_server, args.tools))
+        options["tools"] = list(map(_parse_server, args.tools))
     return options
 
 
@@ -98,7 +100,9 @@ def check_folder(file: Path) -> None:
     """
     folder = file.parent
     if not folder.is_dir():
-        raise UsageError(f"there is no folder {display_path(folder)!r}.", hint="Create it first.")
+        raise UsageError(
+            f"there is no folder {display_path(folder)!r}.", hint="Create the folder first."
+        )
     if not os.access(folder, os.W_OK):
         raise UsageError(
             f"the folder {display_path(folder)!r} is not writable.", hint="Choose another folder."
@@ -106,7 +110,7 @@ def check_folder(file: Path) -> None:
 
 
 def recording_status(cassette: Cassette | None) -> int:
-    """Return 1, an exit status, if a cassette could not be written, otherwise 0."""
+    """Return the exit status: 1 if a cassette could not be written, otherwise 0."""
     return 1 if cassette is not None and cassette.problem else 0
 
 
@@ -123,11 +127,11 @@ def _checked_image(path: str) -> str:
     raise UsageError(f"`--image`: there is no file {path!r}.", hint="Check the path.")
 
 
-def _schema(path: str) -> object:
-    """Return the JSON Schema in a file.
+def _read_schema(path: str) -> object:
+    """Return the JSON Schema that a file contains.
 
     Raises:
-        UsageError: If the file cannot be read or is not a JSON object.
+        UsageError: If the file cannot be read or does not contain a JSON object.
     """
     try:
         schema = json.loads(Path(path).expanduser().read_bytes())
@@ -144,7 +148,7 @@ def _schema(path: str) -> object:
     return schema
 
 
-def _server(name: str) -> MCPServer:
+def _parse_server(name: str) -> MCPServer:
     if not name.startswith(_SERVER_PREFIX):
         raise UsageError(
             f"`--tools` must be `{_SERVER_PREFIX}NAME` in a shell, got {name!r}.",

@@ -1,4 +1,4 @@
-"""``gatewayx eval``: score prompts and models on the rows of a file, and check the scores."""
+"""The command ``gatewayx eval``: scores prompts and models on the rows of a file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation import Evaluation
 
 _NAMED_TEXT = re.compile(r"([A-Za-z_][\w -]{0,40})=(.+)", re.DOTALL)
-"""A named prompt or judge."""
+"""Matches a prompt or a judge with its name, as in ``short=…``."""
 
 _EVALUATION_OPTIONS = (
     "expected",
@@ -45,7 +45,7 @@ _EVALUATION_OPTIONS = (
 
 
 def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
-    """Evaluate with the words after ``gatewayx eval``; return the exit status.
+    """Run an evaluation from the words after ``gatewayx eval``; return the exit status.
 
     The status is 1 if a check fails, or an answer or a score is missing.
 
@@ -65,8 +65,8 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
     options |= {
         name: getattr(args, name) for name in _EVALUATION_OPTIONS if getattr(args, name) is not None
     }
-    bounds = {name: _bounds(getattr(args, name), name) for name in ("at_least", "at_most")}
-    all_scorers = [*_scorers(args, options.get("schema")), *_judges(args)]
+    bounds = {name: _read_bounds(getattr(args, name), name) for name in ("at_least", "at_most")}
+    all_scorers = [*_read_scorer_options(args, options.get("schema")), *_read_judges(args)]
     _check_names(bounds, all_scorers)
     if args.no_worse_than:
         read_baseline(absolute_path(args.no_worse_than))
@@ -90,16 +90,16 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
         result.save(path)
     if result.missing or result.is_stopped:
         raise KeyboardInterrupt
-    status = _check(result, args, bounds)
+    status = _check_result(result, args, bounds)
     if args.save_baseline:
         result.save_baseline(args.save_baseline)
     return status or recording_status(cassette)
 
 
-def _check(
+def _check_result(
     result: Evaluation, args: argparse.Namespace, bounds: dict[str, dict[str, float]]
 ) -> int:
-    """Return 1 if a check fails, or there is an error; each failure is a line on standard error."""
+    """Write the failed checks to standard error; return 1 if a check or an answer failed."""
     checks: dict[str, Any] = {name: values for name, values in bounds.items() if values}
     if args.no_worse_than:
         checks["no_worse_than"] = args.no_worse_than
@@ -119,7 +119,7 @@ def _check(
 
 
 def _texts_by_name(texts: Sequence[str], flag: str) -> str | dict[str, str]:
-    """Return a single text without a name unchanged, otherwise the texts by name.
+    """Return the texts by name; if there is a single text without a name, return that text.
 
     Raises:
         UsageError: If one of several texts has no name, or two texts have the same name.
@@ -140,7 +140,7 @@ def _texts_by_name(texts: Sequence[str], flag: str) -> str | dict[str, str]:
     return texts_by_name
 
 
-def _scorers(args: argparse.Namespace, schema: object) -> Iterable[object]:
+def _read_scorer_options(args: argparse.Namespace, schema: object) -> Iterable[object]:
     for text in args.scorer:
         name, equals, value = text.partition("=")
         if name not in scorers.__all__:
@@ -148,28 +148,28 @@ def _scorers(args: argparse.Namespace, schema: object) -> Iterable[object]:
                 f"`--scorer` must be one of {', '.join(scorers.__all__)}, got {name!r}."
                 f"{did_you_mean(name, scorers.__all__)}"
             )
-        yield _scorer(name, value if equals else None, schema)
+        yield _create_scorer(name, value if equals else None, schema)
 
 
-def _scorer(name: str, value: str | None, schema: object) -> object:
-    """Return a scorer; its value is a str to compare with, a pattern, a tolerance or choices."""
-    make = getattr(scorers, name)
+def _create_scorer(name: str, value: str | None, schema: object) -> object:
+    """Return a scorer; ``value`` is a string to compare with, a pattern, a tolerance or choices."""
+    make_scorer = getattr(scorers, name)
     if name == "fits":
         if value is not None or schema is None:
             raise UsageError("`--scorer fits` needs `--schema FILE`, and no value.")
-        return make(schema)
+        return make_scorer(schema)
     if name in ("cost", "latency") and value is not None:
         raise UsageError(f"`--scorer {name}` takes no value.")
     if value is None:
-        return make()
+        return make_scorer()
     if name == "one_of":
-        return make(*(choice.strip() for choice in value.split(",")))
+        return make_scorer(*(choice.strip() for choice in value.split(",")))
     if name == "number":
-        return make(tolerance=_number(value, f"--scorer {name}={value}"))
-    return make(value)
+        return make_scorer(tolerance=_parse_number(value, f"--scorer {name}={value}"))
+    return make_scorer(value)
 
 
-def _judges(args: argparse.Namespace) -> Iterable[object]:
+def _read_judges(args: argparse.Namespace) -> Iterable[object]:
     if args.judge_model and not args.judge:
         raise UsageError("`--judge-model` has no effect without `--judge`.")
     questions = _texts_by_name(args.judge, "--judge") if args.judge else {}
@@ -179,7 +179,7 @@ def _judges(args: argparse.Namespace) -> Iterable[object]:
         yield judge(question, args.judge_model, name=name)
 
 
-def _bounds(texts: Sequence[str], name: str) -> dict[str, float]:
+def _read_bounds(texts: Sequence[str], name: str) -> dict[str, float]:
     flag = f"--{name.replace('_', '-')}"
     bounds = {}
     for text in texts:
@@ -189,22 +189,22 @@ def _bounds(texts: Sequence[str], name: str) -> dict[str, float]:
                 f"`{flag}` must be SCORE=X, got {text!r}.",
                 hint=f"For example, `{flag} equals=0.9`.",
             )
-        bounds[score] = _number(value, f"{flag} {text}")
+        bounds[score] = _parse_number(value, f"{flag} {text}")
     return bounds
 
 
 def _check_names(bounds: dict[str, dict[str, float]], all_scorers: Sequence[object]) -> None:
-    """Check, before anything is sent, that each bound names a score of this evaluation."""
+    """Check, before anything is sent, that each bound is for a score of this evaluation."""
     score_names = [*(scorer.name for scorer in read_scorers(all_scorers)), "cost", "latency"]
     for name in dict.fromkeys(name for values in bounds.values() for name in values):
         if name not in score_names:
             raise UsageError(
-                f"there will be no score {name!r}.{did_you_mean(name, score_names)}",
+                f"this evaluation has no score {name!r}.{did_you_mean(name, score_names)}",
                 hint=f"The scores are {', '.join(dict.fromkeys(score_names))}.",
             )
 
 
-def _number(text: str, flag: str) -> float:
+def _parse_number(text: str, flag: str) -> float:
     try:
         return float(text)
     except ValueError:

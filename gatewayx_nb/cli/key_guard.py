@@ -1,4 +1,4 @@
-"""Refuses a line with a key, which an error about another mistake would repeat."""
+"""Refuses lines with a key, because an error about another mistake would repeat the key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PART_SEPARATOR = re.compile("[:=]")
 def refuse_keys(session: Session, words: Iterable[str]) -> None:
     """Refuse a line in which a word, or a part of it as in ``mock:KEY``, looks like a key.
 
-    An error about another mistake would repeat the key. Existing files may have any name.
+    The names of existing files are not refused.
 
     Raises:
         UsageError: If a word looks like a key.

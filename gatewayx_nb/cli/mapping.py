@@ -1,4 +1,4 @@
-"""``gatewayx map``: ask a model about each row of a file, and write the answers to another file."""
+"""The command ``gatewayx map``: asks a model about each row of a file, and writes the answers."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.cli.shell_session import ShellSession
 
-_OPTIONS_WITHOUT_PREVIEW = ("max_cost", "fresh", "max_age", "force", "quiet", "cassette")
-"""Options that a preview, which sends and writes nothing, does not use."""
+_OPTIONS_IGNORED_BY_PREVIEW = ("max_cost", "fresh", "max_age", "force", "quiet", "cassette")
+"""Options that have no effect in a preview, which sends and writes nothing."""
 
-_OWN_COLUMNS = frozenset({"gx_error", "gx_model"})
-"""Columns that every output of a map has."""
+_MAP_COLUMNS = frozenset({"gx_error", "gx_model"})
+"""Columns that are in the output of every map."""
 
 
 def map_file(session: ShellSession, words: Sequence[str]) -> int:
     """Ask about each row with the words after ``gatewayx map``; return the exit status.
 
-    If the user stops the map, the rows that are done are written. The same command continues it.
+    If the user stops the map, the finished rows are written. The same command continues the map.
 
     Raises:
         GatewayError: If the line is invalid, a file cannot be used, or no row can be answered.
-        KeyboardInterrupt: If the user stops the map, after the file is written.
+        KeyboardInterrupt: If the user stops the map; the file has then been written.
     """
     parser = SHELL_COMMANDS["map"].parser(session.prog)
     args, other_words = read_line(session, parser, words)
@@ -50,7 +50,7 @@ def map_file(session: ShellSession, words: Sequence[str]) -> int:
         raise parser.usage_error(f"`{parser.prog}` needs two files, IN and OUT.")
     if not args.prompt:
         raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
-    refuse_unused(parser, args, "dry_run", _OPTIONS_WITHOUT_PREVIEW)
+    refuse_unused(parser, args, "dry_run", _OPTIONS_IGNORED_BY_PREVIEW)
     options = call_options(parser, args, words)
     for name in ("concurrency", "missing", "max_age", "name"):
         options |= {} if getattr(args, name) is None else {name: getattr(args, name)}
@@ -59,13 +59,13 @@ def map_file(session: ShellSession, words: Sequence[str]) -> int:
     if args.dry_run:
         session.show(session.pool.preview_map(rows, args.prompt, args.model, **options))
         return 0
-    # A link stays a link, and the file to which it points is replaced.
+    # If the target is a symbolic link, the file to which it points is replaced.
     target = Path(os.path.realpath(Path(other_words[0]).expanduser()))
     _check_target(source, target, force=args.force)
-    return _run(session, args, rows, target, options)
+    return _run_map(session, args, rows, target, options)
 
 
-def _run(
+def _run_map(
     session: ShellSession,
     args: argparse.Namespace,
     rows: pd.DataFrame,
@@ -94,7 +94,7 @@ def _run(
 
 
 def _check_target(source: Path, target: Path, *, force: bool) -> None:
-    """Check that the output can be written and replaces nothing that the user may need.
+    """Check that the output can be written, and does not replace a file that the user may need.
 
     Raises:
         UsageError: If the output cannot be written, or would replace another file.
@@ -109,7 +109,7 @@ def _check_target(source: Path, target: Path, *, force: bool) -> None:
         )
     if target.samefile(source):
         raise UsageError("OUT must not be the same file as IN.", hint="Choose another OUT.")
-    if not force and not _OWN_COLUMNS.issubset(read_rows_file(target).columns):
+    if not force and not _MAP_COLUMNS.issubset(read_rows_file(target).columns):
         raise UsageError(
             f"{display_path(target)!r} exists, and is not the output of a map.",
             hint="Choose another file, or replace it with `--force`.",

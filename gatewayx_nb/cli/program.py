@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OK, FAILED, USAGE, SETTINGS, STOPPED = 0, 1, 2, 3, 130
-"""The exit statuses."""
+"""The exit statuses of a command."""
 
 _HELP_FLAGS = frozenset({"-h", "--help"})
 
@@ -38,7 +38,7 @@ def run(words: Sequence[str]) -> int:
     Args:
         words: The words after ``gatewayx``, at least one.
     """
-    previous = hints.set_wording(wording.SHELL)
+    previous_wording = hints.set_wording(wording.SHELL)
     session = ShellSession()
     try:
         return _run_command(session, words[0], list(words[1:]))
@@ -49,7 +49,7 @@ def run(words: Sequence[str]) -> int:
         return STOPPED
     finally:
         session.close()
-        hints.set_wording(previous)
+        hints.set_wording(previous_wording)
 
 
 def one_line(error: GatewayError) -> str:
@@ -58,7 +58,7 @@ def one_line(error: GatewayError) -> str:
 
 
 def status_of(error: GatewayError) -> int:
-    """Return the exit status of a command that ended with an error."""
+    """Return the exit status of a command that ended with this error."""
     if isinstance(error, UsageError | EngineNotFoundError | UnsupportedFeatureError):
         return USAGE
     return SETTINGS if isinstance(error, ConfigError | AuthenticationError) else FAILED
@@ -69,11 +69,11 @@ def _run_command(session: ShellSession, name: str, words: list[str]) -> int:
     # The words of `ask`, `map` and `eval` may be prompts.
     refuse_keys(session, [name] if name in ("ask", "map", "eval") else [name, *words])
     if command is None:
-        raise _unknown_command(session, name, words)
+        raise _unknown_command_error(session, name, words)
     # The prompt of `ask` may contain `-h`.
     if _HELP_FLAGS.intersection(words[:1] if name == "ask" else words):
         name, words, command = "help", [name], SHELL_COMMANDS["help"]
-    if name == "ask":  # its words are the prompt, which is not parsed a second time
+    if name == "ask":  # the words are not joined and split again, because they are a prompt
         return asking.ask(session, words)
     if command.raw:
         text = " ".join(words) if name == "help" else shlex.join(words)
@@ -90,8 +90,8 @@ def _run_command(session: ShellSession, name: str, words: list[str]) -> int:
     return OK if is_ok else FAILED
 
 
-def _unknown_command(session: ShellSession, name: str, words: Sequence[str]) -> UsageError:
-    """Return the error for a word that is not a command; it does not repeat a key."""
+def _unknown_command_error(session: ShellSession, name: str, words: Sequence[str]) -> UsageError:
+    """Return the error for a word that is not a command; the error does not repeat a key."""
     if name in COMMANDS:
         return UsageError(
             f"`{name}` works only in a notebook.", hint="`gatewayx help` lists the commands."
@@ -100,6 +100,6 @@ def _unknown_command(session: ShellSession, name: str, words: Sequence[str]) -> 
         example = shlex.join(["gatewayx", "ask", name, *(words or ["Hi"])])
         return UsageError(f"{name!r} is a model.", hint=f"Call it with `{example}`.")
     return UsageError(
-        f"no command {name[:40]!r}.{did_you_mean(name, SHELL_COMMANDS)}",
+        f"there is no command {name[:40]!r}.{did_you_mean(name, SHELL_COMMANDS)}",
         hint="`gatewayx help` lists the commands.",
     )

@@ -1,4 +1,4 @@
-"""Reads and writes the files of ``gatewayx map``, and keeps their values unchanged."""
+"""Reads and writes files of rows without changing their values."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ _STORED_HINT = "The answers are stored: the same command writes them without ask
 
 
 def check_format(path: Path) -> None:
-    """Check that a file can be read or written.
+    """Check that a file has a known format.
 
     Raises:
-        UsageError: If its suffix is not known.
+        UsageError: If the suffix of the file is unknown.
     """
     if path.suffix not in _SUFFIXES:
         raise UsageError(
-            f"the format of {display_path(path)!r} is not known.",
-            hint=f"Name a file that ends with {ROW_FORMATS}.",
+            f"the format of {display_path(path)!r} is unknown.",
+            hint=f"Use a file whose name ends with {ROW_FORMATS}.",
         )
 
 
 def read_rows_file(path: Path) -> pd.DataFrame:
     """Return the rows of a file.
 
-    The cells of CSV and TSV files are read as strs, and an empty cell as a missing value. The
-    values of JSON lines are read without pandas, which would convert large integers and strings
-    that look like dates.
+    The cells of CSV and TSV files are read as strings, and empty cells as missing values. JSON
+    lines are read without pandas, which would convert large integers and strings that look like
+    dates.
 
     Raises:
-        UsageError: If it does not exist, has another format or cannot be read.
-        ConfigError: If a package is missing.
+        UsageError: If the file does not exist, has an unknown format or cannot be read.
+        ConfigError: If a required package is not installed.
     """
     check_format(path)
     if not path.is_file():
@@ -60,7 +60,7 @@ def read_rows_file(path: Path) -> pd.DataFrame:
     try:
         return _read_frame(pd, path)
     except ImportError:
-        raise _missing_pyarrow() from None
+        raise _missing_pyarrow_error() from None
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{display_path(path)!r} is not text in UTF-8: byte {error.start:,} is invalid.",
@@ -77,12 +77,12 @@ def write_rows_file(frame: pd.DataFrame, path: Path) -> None:
     """Write the rows to a file that appears only when it is complete.
 
     Raises:
-        ConfigError: If it cannot be written; the answers are stored.
+        ConfigError: If the file cannot be written. The answers are still stored as a job.
     """
     try:
         data = _encode_frame(frame, path)
     except ImportError:
-        raise _missing_pyarrow() from None
+        raise _missing_pyarrow_error() from None
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"the rows cannot be written as {path.suffix}: {str(error).splitlines()[0]}.",
@@ -91,7 +91,7 @@ def write_rows_file(frame: pd.DataFrame, path: Path) -> None:
     is_new = not path.exists()
     with write_errors_as_config_error(path, _STORED_HINT):
         atomic_write(path, data, keep_mode=True)
-        if is_new:  # the file belongs to the user, not to this package, which restricts its own
+        if is_new:  # unlike files of this package, it is not restricted to its owner
             umask = os.umask(0)
             os.umask(umask)
             path.chmod(0o666 & ~umask)
@@ -102,10 +102,10 @@ def _read_frame(pd: Any, path: Path) -> pd.DataFrame:  # noqa: ANN401 - the modu
         return pd.read_parquet(path)
     text = path.read_bytes().decode("utf-8-sig")
     if path.suffix == ".jsonl":
-        values = list(_json_lines(text))
+        values = list(_parse_json_lines(text))
         check_density(values)
         return pd.DataFrame(values, dtype=object)
-    header, rows = _table(text, _DELIMITERS[path.suffix])
+    header, rows = _parse_table(text, _DELIMITERS[path.suffix])
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
@@ -114,21 +114,21 @@ def _encode_frame(frame: pd.DataFrame, path: Path) -> bytes:
         data: bytes = frame.to_parquet(index=False)
         return data
     names = list(map(str, frame.columns))
-    # Convert value by value, because a column with a missing value would become a column of floats.
+    # Values are converted one by one, because a column with a missing value would become floats.
     rows = zip(*(frame[name].tolist() for name in frame.columns), strict=True)
     if path.suffix == ".jsonl":
         return "".join(f"{_json_line(names, row)}\n" for row in rows).encode()
     delimiter = _DELIMITERS[path.suffix]
-    lines = [names, *([_cell(value) for value in row] for row in rows)]
+    lines = [names, *([_cell_text(value) for value in row] for row in rows)]
     return "".join(f"{_table_line(line, delimiter)}\n" for line in lines).encode()
 
 
-def _table(text: str, delimiter: str) -> tuple[list[str], list[list[str | None]]]:
-    """Return the header and the rows of a table in text.
+def _parse_table(text: str, delimiter: str) -> tuple[list[str], list[list[str | None]]]:
+    """Return the header and the rows of a table in CSV or TSV.
 
     Raises:
-        ValueError: If it is empty, the names of its columns are missing or not unique, or a row has
-            another length.
+        ValueError: If the text is empty, if a column name is missing or not unique, or if the
+            length of a row differs from that of the header.
     """
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -157,12 +157,12 @@ def _check_header(header: list[str]) -> None:
             raise ValueError(f"{count} columns have the name {name!r}")
 
 
-def _json_lines(text: str) -> Iterator[dict[str, object]]:
-    """Yield the object in each line.
+def _parse_json_lines(text: str) -> Iterator[dict[str, object]]:
+    """Yield the JSON object in each line.
 
     Raises:
         ValueError: If a line is not JSON.
-        TypeError: If it is not an object.
+        TypeError: If a line is not a JSON object.
     """
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -186,7 +186,7 @@ def _json_line(names: list[str], row: tuple[object, ...]) -> str:
     return json.dumps(present_values, ensure_ascii=False, default=str)
 
 
-def _cell(value: object) -> str:
+def _cell_text(value: object) -> str:
     return "" if value is None or _is_missing(value) else str(value)
 
 
@@ -199,7 +199,7 @@ def _is_missing(value: object) -> bool:
 
 
 def _table_line(cells: list[str], delimiter: str) -> str:
-    """Return a line of a table; `csv.writer` leaves a carriage return without quotation marks."""
+    """Return a line of a table; unlike `csv.writer`, put cells with a carriage return in quotes."""
     special_characters = {delimiter, '"', "\r", "\n"}
     quoted_cells = (
         '"' + cell.replace('"', '""') + '"' if special_characters.intersection(cell) else cell
@@ -208,7 +208,7 @@ def _table_line(cells: list[str], delimiter: str) -> str:
     return delimiter.join(quoted_cells)
 
 
-def _missing_pyarrow() -> ConfigError:
+def _missing_pyarrow_error() -> ConfigError:
     return ConfigError(
         "a Parquet file needs pyarrow, which is not installed.",
         hint=Hint("install_package", package="pyarrow"),

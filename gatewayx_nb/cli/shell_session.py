@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.cli.evaluating import evaluate_file  # noqa: F401 - imported on first use
     from gatewayx_nb.commands import Command, FailedCell, LineParser
 
-# Import on first use, because other commands need neither judges nor statistics.
+# Imported on first use, because other commands need neither judges nor statistics.
 _import_lazily, _ = attach(__name__, {"evaluate_file": "gatewayx_nb.cli.evaluating"})
 
 
 class ShellSession(Session):
-    """The session for one command line, with a pool that is created when it is first needed."""
+    """The session for one command line; its pool is created on first use."""
 
     prog = "gatewayx"
     ask_prog = "gatewayx ask"

@@ -1,4 +1,4 @@
-"""Messages on standard error."""
+"""Writes messages to standard error."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 
 def warn(text: str) -> None:
-    """Write a line to standard error, after what standard output has received so far."""
+    """Flush standard output, and write a line to standard error."""
     sys.stdout.flush()
-    with contextlib.suppress(OSError):  # the exit status says the same
+    with contextlib.suppress(OSError):  # the exit status also reports the failure
         sys.stderr.write(f"gatewayx: {text}\n")
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Text that is piped into a command."""
+"""Reads text that is piped into a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_INPUT_BYTES = 64 << 20
 
 
 def has_piped_text() -> bool:
-    """Return whether standard input is a pipe or a file, and not a terminal or ``/dev/null``."""
+    """Return whether standard input is a pipe, a socket or a file, such as ``< notes.txt``."""
     if sys.stdin is None:  # closed by the parent process
         return False
     try:
@@ -26,7 +26,7 @@ def piped_text() -> str:
     """Return the text on standard input, without line breaks at its end.
 
     Raises:
-        UsageError: If it is not UTF-8, or larger than 64 MiB.
+        UsageError: If the text is not UTF-8, or is larger than 64 MiB.
     """
     if sys.stdin is None:
         return ""
@@ -40,5 +40,5 @@ def piped_text() -> str:
     except UnicodeDecodeError as error:
         raise UsageError(
             f"standard input is not text in UTF-8: byte {error.start:,} is invalid.",
-            hint="Convert it, for example with `iconv -t UTF-8`; an image is `--image FILE`.",
+            hint="Convert it, for example with `iconv -t UTF-8`; for an image, use `--image FILE`.",
         ) from None

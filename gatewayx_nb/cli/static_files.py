@@ -1,7 +1,7 @@
-"""``python -m gatewayx_nb.cli.static_files`` writes the help and the completion scripts.
+"""Writes the help and the completion scripts: ``python -m gatewayx_nb.cli.static_files``.
 
-They are generated from the table of commands and stored as files, because printing a file takes a
-tenth of the time of importing the table. A test compares the files with the table.
+The texts are generated from the table of commands and stored as files, because printing a file
+takes a tenth of the time of importing the table. A test compares the files with the table.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).with_name("static")
 
 _COMMANDS_WITH_ENGINES = ("ask", "health", "key", "models", "status", "use")
-"""The commands whose arguments are engines, whose names a script gets from ``gatewayx``."""
+"""The commands that take engines; a script gets the names of engines from ``gatewayx``."""
 
-_HEAD = """\
+_HELP_HEAD = """\
 usage: gatewayx COMMAND …
 
 Call language models, and manage keys, engines and recorded replies.
@@ -33,7 +33,7 @@ Call language models, and manage keys, engines and recorded replies.
   gatewayx map in.csv out.csv --prompt "Sentiment of {{text}}?" --model grok
 """
 
-_TAIL = """
+_HELP_TAIL = """
 `gatewayx help COMMAND` explains a command, `gatewayx help TOPIC` a guide or an error message.
 The exit status is 0 for success, 1 if a call failed or its answer is incomplete, 2 for an invalid
 command line, 3 for a problem with keys, permissions or settings, and 130 after Ctrl-C.
@@ -92,11 +92,11 @@ compdef _gatewayx gatewayx
 
 
 def static_files() -> dict[str, str]:
-    """Return the text of each file by name."""
+    """Return the content of each file, by file name."""
     return {
         "help.txt": _help(),
-        "completion.bash": _BASH % _parts('      {}) words="{}" ;;'),
-        "completion.zsh": _ZSH % _parts("    {}) words_=({}) ;;"),
+        "completion.bash": _BASH % _script_values('      {}) words="{}" ;;'),
+        "completion.zsh": _ZSH % _script_values("    {}) words_=({}) ;;"),
         "completion.fish": _fish(),
     }
 
@@ -109,24 +109,26 @@ def write_files() -> None:
 
 
 def _help() -> str:
-    lines = [_HEAD]
+    lines = [_HELP_HEAD]
     width = max(map(len, SHELL_COMMANDS)) + 2
     for title, names in GROUPS.items():
         commands = [SHELL_COMMANDS[name] for name in names if name in SHELL_COMMANDS]
         if commands:
             lines.append(f"{title}:")
             lines += [f"  {command.name:{width}}{command.summary}" for command in commands]
-    return "\n".join(lines).replace("`", "") + f"\n{_TAIL}"
+    return "\n".join(lines).replace("`", "") + f"\n{_HELP_TAIL}"
 
 
-def _parts(case: str) -> Mapping[str, str]:
+def _script_values(case_template: str) -> Mapping[str, str]:
     """Return the parts of a script that depend on the commands."""
-    options = {name: " ".join(_options(name)) for name in SHELL_COMMANDS}
+    options = {name: " ".join(_completion_words(name)) for name in SHELL_COMMANDS}
     described_commands = (f"{name}:{command.summary}" for name, command in SHELL_COMMANDS.items())
     return {
         "commands": " ".join(SHELL_COMMANDS),
         "described": " ".join(map(shlex.quote, described_commands)),
-        "cases": "\n".join(case.format(name, words) for name, words in options.items() if words),
+        "cases": "\n".join(
+            case_template.format(name, words) for name, words in options.items() if words
+        ),
         "engines": "|".join(_COMMANDS_WITH_ENGINES),
     }
 
@@ -136,17 +138,17 @@ def _fish() -> str:
     for name, command in SHELL_COMMANDS.items():
         start = "complete -c gatewayx -n __fish_use_subcommand -f"
         lines.append(f"{start} -a {name} -d {shlex.quote(command.summary)}")
-        is_seen = f"complete -c gatewayx -n '__fish_seen_subcommand_from {name}'"
-        for word in _options(name):
+        after_command = f"complete -c gatewayx -n '__fish_seen_subcommand_from {name}'"
+        for word in _completion_words(name):
             flag = f"-l {word[2:]}" if word.startswith("--") else f"-a {word}"
-            lines.append(f"{is_seen} {flag}")
+            lines.append(f"{after_command} {flag}")
     names = " ".join(_COMMANDS_WITH_ENGINES)
-    is_seen = f"complete -c gatewayx -n '__fish_seen_subcommand_from {names}'"
-    lines.append(f"{is_seen} -a '(gatewayx completion engines 2>/dev/null)'")
+    after_command = f"complete -c gatewayx -n '__fish_seen_subcommand_from {names}'"
+    lines.append(f"{after_command} -a '(gatewayx completion engines 2>/dev/null)'")
     return "\n".join(lines) + "\n"
 
 
-def _options(name: str) -> Sequence[str]:
+def _completion_words(name: str) -> Sequence[str]:
     """Return the long options of a command, and the choices of its arguments."""
     parser = shell_parser(name)
     flags = [flag for flag in parser.option_strings if flag.startswith("--")]

@@ -1,4 +1,4 @@
-"""The wording of hints in a shell: a command line, an option or a setting."""
+"""Words hints for a shell, for example as a command line or an option to set."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def _set_option(option: str, value: object) -> str:
         return f"For example, `{flag}`."
     if isinstance(value, dict):
         value = [f"{name}={json.dumps(item)}" for name, item in value.items()]
-    first = value[0] if isinstance(value, list) and value else value
-    return f"For example, `{flag} {shlex.quote(str(first))}`."
+    first_value = value[0] if isinstance(value, list) and value else value
+    return f"For example, `{flag} {shlex.quote(str(first_value))}`."
 
 
 def _flags() -> dict[str, str]:
-    """Return the flag of each option of ``ask`` and ``map`` by its name."""
-    row_options = SHELL_COMMANDS["map"].parser("gatewayx")
-    return {**option_flags(row_options), **option_flags(ask_parser())}
+    """Return the flag of each option of ``ask`` and ``map``, by the option's name."""
+    map_parser = SHELL_COMMANDS["map"].parser("gatewayx")
+    return {**option_flags(map_parser), **option_flags(ask_parser())}
 
 
-def _option(option: str) -> str:
+def _flag_text(option: str) -> str:
     return f"`{_flags().get(option, option).rstrip('=')}`"
 
 
@@ -57,7 +57,7 @@ _SAME_AS_IN_A_SCRIPT = (
     "record_without_variable",
     "set_base_url",
 )
-"""Actions that name no command, or that only a notebook or a script has."""
+"""Actions whose hint names no command, or that occur only in a notebook or a script."""
 
 SHELL: Wording = {
     **{action: hints.SCRIPT_WORDING[action] for action in _SAME_AS_IN_A_SCRIPT},
@@ -103,11 +103,11 @@ SHELL: Wording = {
     ),
     "bypass_cassette": "Ignore the cassette with `--fresh`.",
     "set_option": _set_option,
-    "raise_option": lambda option: f"Raise {_option(option)}.",
+    "raise_option": lambda option: f"Raise {_flag_text(option)}.",
     "omit_param": _omit_param,
-    "omit_option": lambda option: f"Omit {_option(option)}.",
+    "omit_option": lambda option: f"Omit {_flag_text(option)}.",
     "rename_column": "Rename it in the file, for example to {new!r}.",
-    "blank_missing": "Fill it in; `--missing blank` sends an empty text.",
+    "blank_missing": "Fill it in; `--missing blank` inserts an empty string.",
     "allow_unpriced": "Allow it with `--allow-unpriced`.",
     "list_tools": "`gatewayx tools {name}` starts it and lists its tools.",
     "run_again": "Run the command again.",

@@ -61,7 +61,7 @@ def test_the_prompt_consists_of_words_and_piped_text(shell, words, text, prompt)
         (["ask", "mock", "--image", "no.png", "Hi"], None, "there is no file 'no.png'"),
         (["ask", "mock", "--schema", "no.json", "Hi"], None, "`--schema no.json` cannot be read"),
         (["ask", "mock", "-p", "seed", "Hi"], None, "`-p` must be K=V"),
-        (["ask", "mock", "Hi", "-"], b"a", "`-` stands for the whole prompt"),
+        (["ask", "mock", "Hi", "-"], b"a", "`-` reads the whole prompt"),
         (["ask", "mock", "--json", "-q", "Hi"], None, "`-q` has no effect with `--json`"),
         (["ask", "mock", "--dry-run", "--json", "Hi"], None, "`--json` has no effect with"),
         (["ask", "mock", "--renew", "Hi"], None, "renew requires an open cassette"),

@@ -139,8 +139,12 @@ def test_a_bad_line_is_one_line_and_status_two(run, words, problem):
 @pytest.mark.parametrize(
     ("words", "problem", "hint"),
     [
-        (("--at-least", "equal=0.9"), "there will be no score 'equal'", "The scores are equals"),
-        (("--at-most", "latncy=2"), "there will be no score 'latncy'", "'latency'"),
+        (
+            ("--at-least", "equal=0.9"),
+            "this evaluation has no score 'equal'",
+            "The scores are equals",
+        ),
+        (("--at-most", "latncy=2"), "this evaluation has no score 'latncy'", "'latency'"),
         (("--no-worse-than", "none.json"), "none.json' does not exist", "--save-baseline FILE"),
         (("--no-worse-than", "in.csv"), "is not a baseline", "--save-baseline FILE"),
     ],

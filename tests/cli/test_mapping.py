@@ -150,7 +150,7 @@ REFUSED = [
     (["in.csv"], "needs two files"),
     (["in.csv", "a.csv", "b.csv"], "needs two files"),
     (["no.csv", "out.csv"], "the file 'no.csv' does not exist"),
-    (["in.csv", "out.xlsx"], "the format of 'out.xlsx' is not known"),
+    (["in.csv", "out.xlsx"], "the format of 'out.xlsx' is unknown"),
     (["in.csv", "in.csv"], "OUT must not be the same file as IN"),
     (["in.csv", "no/out.csv"], "there is no folder 'no'"),
     (["in.csv", "other.csv"], "is not the output of a map"),

@@ -109,12 +109,12 @@ def test_answers_are_recorded(project):
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (["--port", "{used}"], 3, "port {used} is in use. Choose another with `--port`"),
+        (["--port", "{used}"], 3, "port {used} is in use. Choose another port with `--port`"),
         (["--port", "70000"], 2, "the port must be a number from 0 to 65,535, got 70000"),
         (["--port", "-1"], 2, "the port must be a number from 0 to 65,535, got -1"),
         (["--port", "web"], 2, "`--port` must be a whole number, got 'web'"),
         (["--host", "192.0.2.1"], 3, "the server cannot use the address '192.0.2.1', port 3001"),
-        (["--cassette", ""], 2, "`--cassette` needs a file, got an empty text"),
+        (["--cassette", ""], 2, "`--cassette` needs a file, got an empty string"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(run, words, status, message):
