@@ -1,4 +1,4 @@
-"""The local server: OpenAI's and Anthropic's APIs, and the status of the engines, over HTTP.
+"""A local HTTP server with the APIs of OpenAI and Anthropic, and the status of the engines.
 
 ::
 
@@ -6,7 +6,7 @@
     curl http://127.0.0.1:3001/engines/status
     curl http://127.0.0.1:3001/security/status
 
-It needs the extra ``server``.
+The server needs the extra ``server``.
 """
 
 from gatewayx_nb.errors import ConfigError

@@ -1,4 +1,4 @@
-"""The HTTP status, type and code of each error, as OpenAI's and Anthropic's APIs name them.
+"""Maps each error to the HTTP status, type and code of OpenAI's and Anthropic's APIs.
 
 Sources: https://platform.openai.com/docs/guides/error-codes and
 https://platform.claude.com/docs/en/api/errors
@@ -54,7 +54,7 @@ _ANTHROPIC_TYPES = {
 
 
 class RequestRefusedError(UsageError):
-    """A request is refused with a particular HTTP status."""
+    """Raised to refuse a request with a particular HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message, status=status)
@@ -62,16 +62,16 @@ class RequestRefusedError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class APIError:
-    """An error as the APIs describe it.
+    """An error in the terms of the APIs.
 
     Attributes:
         status: The HTTP status.
         message: The message, with the hint.
-        type: OpenAI's type.
-        code: OpenAI's code; ``None`` if it has none.
+        type: OpenAI's type of error.
+        code: OpenAI's error code; ``None`` if the error has none.
         param: The field of the request that is invalid; ``None`` if the error concerns no field.
-        retry_after: Seconds that the provider asks to wait.
-        details: What Anthropic's SDK reads to recover from the error; empty if it cannot.
+        retry_after: Seconds to wait before another attempt, as requested by the provider.
+        details: What Anthropic's SDK needs to recover from the error; empty if it cannot recover.
     """
 
     status: int
@@ -92,9 +92,9 @@ class APIError:
     def anthropic(self) -> dict[str, Any]:
         """The body of an Anthropic error, which is also the data of its event in a stream."""
         default = "api_error" if self.status >= 500 else _INVALID_REQUEST  # noqa: PLR2004
-        kind = _ANTHROPIC_TYPES.get(self.status, default)
+        error_type = _ANTHROPIC_TYPES.get(self.status, default)
         details = {"details": self.details} if self.details else {}
-        return {"type": "error", "error": {"type": kind, "message": self.message, **details}}
+        return {"type": "error", "error": {"type": error_type, "message": self.message, **details}}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -105,7 +105,7 @@ class APIError:
         return {**NO_RETRY, **retry_header}
 
 
-# The first class that fits; a subclass precedes its base.
+# The first class of which an error is an instance applies, so a subclass precedes its base.
 _ERROR_TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
     (UsageError, 400, _INVALID_REQUEST, None),
     (UnsupportedFeatureError, 400, _INVALID_REQUEST, "unsupported_feature"),
@@ -129,7 +129,7 @@ _ERROR_TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
 
 
 _FIELD_BY_CODE = {"model_not_found": "model", "context_length_exceeded": "messages"}
-"""The field to which an error refers, by its code."""
+"""The field of the request to which an error refers, by the error's code."""
 
 _MAX_NAME_LENGTH = 100
 
@@ -137,21 +137,24 @@ _MAX_NAME_LENGTH = 100
 def describe(error: BaseException) -> APIError:
     """Return the description of an error.
 
-    An unexpected error is described by its class alone: its text may contain a prompt or a key.
+    An unexpected error is described only by its class, because its text may contain a prompt or a
+    key.
     """
     if isinstance(error, RequestRefusedError):
         return APIError(error.status or 400, str(error))
-    for kind, status, name, code in _ERROR_TABLE:
-        if isinstance(error, kind):
+    for error_class, status, type_name, code in _ERROR_TABLE:
+        if isinstance(error, error_class):
             param = getattr(error, "field", None) or _FIELD_BY_CODE.get(code or "")
             details = getattr(error, "details", {})
-            return APIError(status, _message(error), name, code, param, error.retry_after, details)
+            return APIError(
+                status, _safe_message(error), type_name, code, param, error.retry_after, details
+            )
     if isinstance(error, GatewayError):
         return APIError(500, str(error), "server_error")
     return APIError(500, f"{type(error).__name__}; see the server's log.", "server_error")
 
 
-def _message(error: GatewayError) -> str:
+def _safe_message(error: GatewayError) -> str:
     """Return the message of an error, with the hint.
 
     The text of an exception that an engine raised may contain a prompt, so only the class of the
@@ -159,13 +162,14 @@ def _message(error: GatewayError) -> str:
     """
     if error.help != "engine-raised":
         return str(error)
-    name = (
+    class_name = (
         shorten(type(error.__cause__).__name__, _MAX_NAME_LENGTH)
         if error.__cause__
         else "an exception"
     )
     return (
-        f"engine {error.engine!r} raised {name}; only a call in a notebook or shell shows its text."
+        f"engine {error.engine!r} raised {class_name}; only a call in a notebook or shell shows its"
+        " text."
     )
 
 

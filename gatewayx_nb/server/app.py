@@ -1,4 +1,4 @@
-"""The application: its routes, its access control and its error responses."""
+"""Builds the ASGI application, with its routes, access control and error responses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MODEL_APIS: Mapping[str, ModelAPI] = {
     "responses": ResponsesAPI(),
     "messages": MessagesAPI(),
 }
-"""The APIs for models by their paths below ``/v1``."""
+"""The APIs for models, by path below ``/v1``."""
 
 
 def build(
@@ -61,13 +61,13 @@ def build(
 ) -> Starlette:
     """Build the application.
 
-    Changed files are noticed within a second, so that engines can be added and removed without a
+    Changes to files take effect within a second, so engines can be added and removed without a
     restart.
 
     Args:
         pool: Returns the pool; called for each request.
         token: Returns the token that requests to models must have.
-        lifespan: Lifespan context manager of the application.
+        lifespan: The application's lifespan context manager; ``None`` if it needs none.
         is_public: Whether other machines may connect; every path then needs the token.
     """
     routes = _Routes(pool)
@@ -104,14 +104,14 @@ def build(
 class _Routes:
     """Handlers of all routes except those of `ModelEndpoint`.
 
-    Starlette runs the synchronous ones in a thread pool, because they block.
+    Starlette runs the synchronous handlers in a thread pool, because they block.
     """
 
     def __init__(self, pool: Callable[[], EnginePool]) -> None:
         self._pool = pool
 
     def health(self, _: Request) -> Response:
-        """Respond that the server runs; no engine is checked."""
+        """Respond that the server is running; no engine is checked."""
         return json_response({"status": "ok"})
 
     def engines(self, _: Request) -> Response:
@@ -139,13 +139,13 @@ class _Routes:
         embedding_request = await read_request(
             request.scope, request.receive, read_embedding_request
         )
-        answers: list[bytes] = []
+        bodies: list[bytes] = []
 
         async def answer() -> None:
-            answers.append(await embed(self._pool(), embedding_request))
+            bodies.append(await embed(self._pool(), embedding_request))
 
         await until_disconnected(request.receive, answer())
-        return json_response(b"".join(answers))
+        return json_response(b"".join(bodies))
 
     async def message_tokens(self, request: Request) -> Response:
         """Respond with an estimate of the tokens in a request to the Messages API."""
@@ -155,11 +155,11 @@ class _Routes:
         return json_response({"input_tokens": tokens})
 
     async def handle_gateway_error(self, request: Request, error: Exception) -> Response:
-        """Respond with the error and its fix."""
+        """Respond with the error and its hint."""
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
         api_error = describe(error)
         message = without_keys(api_error.message, self._pool)
-        content = _api_error(request, replace(api_error, message=message)) or {
+        content = _api_error_body(request, replace(api_error, message=message)) or {
             "error": {
                 "message": without_keys(error.message, self._pool),
                 "hint": str(error.hint or ""),
@@ -174,8 +174,8 @@ def _is_anthropic(request: Request) -> bool:
     return is_only_anthropic or "anthropic-version" in request.headers
 
 
-def _api_error(request: Request, error: APIError) -> dict[str, Any] | None:
-    """Return the body of an error in the format of the path's API; ``None`` outside of ``/v1``."""
+def _api_error_body(request: Request, error: APIError) -> dict[str, Any] | None:
+    """Return the body of an error in the format of the path's API; ``None`` outside ``/v1``."""
     if not request.url.path.startswith("/v1/"):
         return None
     return error.anthropic if _is_anthropic(request) else error.openai
@@ -185,7 +185,7 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
     """Respond to an unknown path or to a method that the path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     headers = {**(error.headers or {}), **NO_RETRY}
-    if content := _api_error(request, APIError(error.status_code, error.detail)):
+    if content := _api_error_body(request, APIError(error.status_code, error.detail)):
         return json_response(content, error.status_code, headers)
     return error_response(error.status_code, error.detail, headers=headers)
 
@@ -193,8 +193,8 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
 class _UnexpectedErrors:
     """Middleware that responds to an unexpected error, and logs it without its text.
 
-    Starlette's own middleware would pass the error on to the server, which would log its text, and
-    possibly a prompt or a key in it.
+    Starlette's own middleware would pass the error on to the server, which would log the error's
+    text, possibly with a prompt or a key.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -215,7 +215,7 @@ class _UnexpectedErrors:
 
 @functools.cache
 def stored_token_shown_once() -> str:
-    """Return the token of this user's server; show it if it has just been created."""
+    """Return the server token of this user; show it if it has just been created."""
     token, is_new = stored_token(os.environ)
     if is_new:
         sys.stderr.write(f"Server token (shown only once): {token!s}\n")

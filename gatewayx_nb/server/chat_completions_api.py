@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions API.
+"""Implements OpenAI's Chat Completions API.
 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
@@ -41,7 +41,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 _FIELD_NAMES = {"effort": "reasoning_effort"}
 
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
-"""Maps the pool's finish reasons to the API's; any other becomes `content_filter`.
+"""Maps the pool's finish reasons to those of the API; any other reason is `content_filter`.
 
 Clients treat `length` and `content_filter` as incomplete answers.
 """
@@ -52,12 +52,12 @@ class ChatCompletionsAPI(ModelAPI):
 
     @override
     def read(self, body: RequestFields) -> ModelRequest:
-        """Return the request in a body."""
+        """Return the request that a body contains."""
         strict_schemas: dict[str, ResponseSchema] = {}
         read_one_tool = partial(read_tool, strict_schemas=strict_schemas, function_field="function")
         tools = body.take_list("tools", read_one_tool)
         choice = read_tool_choice(body.take_any("tool_choice"), tools, function_field="function")
-        limit = _limit_field(body)
+        limit = _max_tokens_field(body)
         options: dict[str, Any] = {
             "model": body.require("model", str),
             "messages": read_messages(body.require("messages", list)),
@@ -88,7 +88,7 @@ class ChatCompletionsAPI(ModelAPI):
             "refusal": None,
         }
         if reply.tool_calls:
-            message["tool_calls"] = list(map(_call, reply.tool_calls))
+            message["tool_calls"] = list(map(_tool_call, reply.tool_calls))
         choice = {
             "index": 0,
             "message": message,
@@ -116,7 +116,7 @@ class ChatCompletionsAPI(ModelAPI):
 
 
 def usage_of(usage: Usage | None) -> dict[str, Any] | None:
-    """Return the tokens of an answer, or ``None`` if the provider does not report them."""
+    """Return the token counts of an answer; ``None`` if the provider does not report them."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     return {
@@ -158,14 +158,14 @@ class _ChunkWriter(StreamWriter):
 
     @override
     def chunk(self, chunk: Chunk) -> bytes:
-        """Return the chunks with a piece of text and with tool calls."""
+        """Return the events for the text and the tool calls of a chunk."""
         events = b""
         if chunk.text:  # as `_chunk` writes it, without a dict for each piece of text
             text = msgspec.json.encode(chunk.text)
             events = b"".join((self._before_text, text, self._after_text))
         if chunk.tool_calls:
             calls = [
-                {"index": number, **_call(call)}
+                {"index": number, **_tool_call(call)}
                 for number, call in enumerate(chunk.tool_calls, self._call_count)
             ]
             self._call_count += len(calls)
@@ -174,7 +174,7 @@ class _ChunkWriter(StreamWriter):
 
     @override
     def end(self, reply: Reply) -> bytes:
-        """Return the chunk with the finish reason, the one with the usage, and the end mark."""
+        """Return the finish reason, the usage and the end mark as the last events."""
         events = self._chunk({}, _finish_reason(reply))
         if self._request.includes_usage:
             usage = msgspec.json.encode(usage_of(reply.usage))
@@ -198,13 +198,13 @@ def _finish_reason(reply: Reply) -> str:
     return _FINISH_REASONS.get(reply.finish_reason, "content_filter")
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _tool_call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _limit_field(body: RequestFields) -> str:
-    """Return the name of the field with the maximum number of tokens, which has two names."""
+def _max_tokens_field(body: RequestFields) -> str:
+    """Return which of its two names the field with the maximum number of tokens has."""
     newer_name, older_name = "max_completion_tokens", "max_tokens"
     if newer_name in body and older_name in body:
         raise InvalidFieldError(older_name, f"and {newer_name} are both set")

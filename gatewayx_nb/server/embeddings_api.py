@@ -1,4 +1,4 @@
-"""OpenAI's API for embeddings.
+"""Implements OpenAI's API for embeddings.
 
 Source: https://platform.openai.com/docs/api-reference/embeddings
 """
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.server.request_fields import RequestFields
 
 _MAX_INPUTS = 2_048
-"""Maximum number of texts in a request, the same as OpenAI's limit."""
+"""Maximum number of texts in a request, as in OpenAI's API."""
 
 
 _MAX_ENCODED_ON_LOOP = 2_000
-"""Maximum count of numbers to encode on the event loop, which takes about 1 ms."""
+"""Maximum count of numbers to encode on the event loop; this many take about 1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,22 @@ class EmbeddingRequest:
     Attributes:
         model: The reference of the model.
         texts: The texts.
-        is_encoded: Whether each embedding is returned as its little-endian float32 numbers in
-            base64.
+        is_base64: Whether each embedding is returned as little-endian float32 numbers in base64.
     """
 
     model: str
     texts: list[str]
-    is_encoded: bool
+    is_base64: bool
 
 
 def read_embedding_request(body: RequestFields) -> EmbeddingRequest:
-    """Return the request in a body.
+    """Return the request that a body contains.
 
     Raises:
         InvalidFieldError: If a field is invalid or not supported.
     """
     model = body.require("model", str)
-    texts = _texts(body.take_any("input"))
+    texts = _read_texts(body.take_any("input"))
     encoding = "float"
     if "encoding_format" in body:
         encoding = body.require_choice("encoding_format", ("float", "base64"))
@@ -77,14 +76,14 @@ async def embed(pool: EnginePool, request: EmbeddingRequest) -> bytes:
 def _encode(vectors: npt.NDArray[np.float32], request: EmbeddingRequest) -> bytes:
     if not (abs(vectors) < math.inf).all():
         raise ProviderError("an embedding contains a value that is not a finite number.")
-    if request.is_encoded:
+    if request.is_base64:
         rows = vectors.astype("<f4")
-        items: list[Any] = [base64.b64encode(row.tobytes()).decode() for row in rows]
+        encoded_vectors: list[Any] = [base64.b64encode(row.tobytes()).decode() for row in rows]
     else:
-        items = vectors.tolist()
+        encoded_vectors = vectors.tolist()
     data = [
-        {"object": "embedding", "index": index, "embedding": item}
-        for index, item in enumerate(items)
+        {"object": "embedding", "index": index, "embedding": vector}
+        for index, vector in enumerate(encoded_vectors)
     ]
     # The pool does not know the tokens of embeddings, and the SDKs require the field.
     usage = {"prompt_tokens": 0, "total_tokens": 0}
@@ -92,7 +91,7 @@ def _encode(vectors: npt.NDArray[np.float32], request: EmbeddingRequest) -> byte
     return json.dumps(answer).encode()
 
 
-def _texts(value: object) -> list[str]:
+def _read_texts(value: object) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts:
         raise InvalidFieldError("input", "must be a string or a list of strings")
@@ -103,7 +102,7 @@ def _texts(value: object) -> list[str]:
             " `OpenAIEmbeddings(check_embedding_ctx_length=False)`",
         )
     if len(texts) > _MAX_INPUTS:
-        raise InvalidFieldError("input", f"has more than {_MAX_INPUTS:,} texts")
+        raise InvalidFieldError("input", f"has more than {_MAX_INPUTS:,} strings")
     for index, text in enumerate(texts):
         if not isinstance(text, str) or not text:
             raise InvalidFieldError(f"input[{index}]", "must be a non-empty string")

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 # A path begins after a space, a quotation mark or a bracket; the path of a URL follows its host.
 _FOLDERS = re.compile(r"""(?<![^\s'"`(\[=])(?:[A-Za-z]:)?[/\\]+(?:[^/\\\s'"`]+[/\\]+)+""")
-"""Pattern of the folders in an absolute path."""
+"""Matches the folders of an absolute path."""
 
 
 def without_paths(content: Any, folders: Iterable[str]) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON data with the folders of absolute paths removed from each str and key.
+    """Return JSON data with the folders of absolute paths removed from each string and key.
 
     Args:
         content: The data.
         folders: Known folders. A folder whose path has a space or a quotation mark is removed only
-            if it is one of these.
+            if it is listed here.
     """
     return _without_paths(content, _pattern(folders))
 
@@ -62,24 +62,24 @@ def known_folders(pool: Callable[[], EnginePool]) -> set[str]:
         *env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep),
     ]
     roots += [Path(name).expanduser().absolute() for name in configured_folders if name]
-    forms = [form for root in roots for form in (str(root), os.path.realpath(root))]
-    return {form for form in forms if form != Path(form).anchor}
+    paths = [path for root in roots for path in (str(root), os.path.realpath(root))]
+    return {path for path in paths if path != Path(path).anchor}
 
 
 def _pattern(folders: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern of these folders, verbatim and as `repr` and `shlex.quote` escape them."""
-    forms = {
-        form
+    """Return a pattern that matches these folders as they are, or escaped by `repr` or `quote`."""
+    variants = {
+        variant
         for folder in folders
-        for form in (folder, repr(folder)[1:-1], folder.replace("'", "'\"'\"'"))
+        for variant in (folder, repr(folder)[1:-1], folder.replace("'", "'\"'\"'"))
     }
     # The longest path comes first, because a project is usually inside the home folder.
-    longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
-    return re.compile(rf"(?<![\w.])(?:{longest_first})(?![\w-])" if forms else "(?!)")
+    longest_first = "|".join(map(re.escape, sorted(variants, key=len, reverse=True)))
+    return re.compile(rf"(?<![\w.])(?:{longest_first})(?![\w-])" if variants else "(?!)")
 
 
 def _without_paths(content: Any, folders: re.Pattern[str]) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON data with the folders of absolute paths removed from each str and key."""
+    """Return JSON data with the folders of absolute paths removed from each string and key."""
     if isinstance(content, str):
         return _FOLDERS.sub("…/", folders.sub("/…", content))
     if isinstance(content, dict):

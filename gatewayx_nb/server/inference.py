@@ -1,4 +1,4 @@
-"""Answers a request to a model, with or without a stream, in the format of one of the APIs."""
+"""Answers requests to models, whole or as a stream, in the format of one of the APIs."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 _MAX_CHUNKS_PER_TURN = 16
 """Maximum number of chunks of a stream that are sent at once."""
 
-_ID_SOURCE = random.Random()  # noqa: S311 - IDs are unique, not secret; the system's takes 20 µs
-"""Not the shared generator, because a notebook that seeds it would repeat the IDs."""
+_ID_SOURCE = random.Random()  # noqa: S311 - IDs are not secret; `SystemRandom` takes 20 µs
+"""A generator of its own: a notebook that seeds the shared generator would repeat the IDs."""
 
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -50,14 +50,14 @@ _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", **_HEADER
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """A request to a model, as any of the APIs describes it.
+    """A request to a model, independent of the API through which it was sent.
 
     Attributes:
         options: The keyword arguments of `EnginePool.aask`, including ``messages``.
         streamed: Whether the client reads the answer as a stream.
         includes_usage: Whether a Chat Completions stream ends with a usage chunk.
         parallel_calls: Whether the answer may call more than one tool.
-        strict_tools: The schemas against which the arguments of calls are validated, by tool.
+        strict_tools: The schemas for validating the arguments of tool calls, by name of the tool.
         echo: The fields of the request that an answer of the Responses API repeats.
         id: A random part of the answer's ID.
         created: Time of the request, in seconds since the epoch.
@@ -93,7 +93,7 @@ class ModelAPI(Protocol):
     """The format of an API for models: its requests, answers, streams and errors."""
 
     def read(self, body: RequestFields) -> ModelRequest:
-        """Return the request in a body.
+        """Return the request that a body contains.
 
         Raises:
             UsageError: If the body is invalid, or has a field that is not supported.
@@ -113,7 +113,7 @@ class ModelEndpoint:
     """ASGI application that answers requests to models.
 
     Args:
-        api: The format.
+        api: The API whose format is used.
         pool: Returns the pool; called for each request.
     """
 
@@ -121,7 +121,7 @@ class ModelEndpoint:
         self._api, self._pool = api, pool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; if the client goes away, stop the call."""
+        """Answer a request; stop the call if the client disconnects."""
         exchange = _ModelExchange(self._api, self._pool, send)
         try:
             request = await read_request(scope, receive, self._api.read)
@@ -132,11 +132,11 @@ class ModelEndpoint:
 
 
 async def until_disconnected(receive: Receive, work: Awaitable[None]) -> None:
-    """Await something, and cancel it if the client disconnects.
+    """Await ``work``, and cancel it if the client disconnects.
 
     Args:
         receive: The ASGI ``receive`` callable, after the whole body has been received.
-        work: What to await.
+        work: The work for the client.
     """
     task = cast("asyncio.Task[None]", asyncio.current_task())
     has_disconnected = False
@@ -152,7 +152,7 @@ async def until_disconnected(receive: Receive, work: Awaitable[None]) -> None:
     try:
         await work
     except asyncio.CancelledError:
-        # The server may have cancelled the task as well.
+        # The server itself may also have cancelled the task.
         if not has_disconnected or task.uncancel():
             raise
     finally:
@@ -164,15 +164,15 @@ class _ModelExchange:
 
     def __init__(self, api: ModelAPI, pool: Callable[[], EnginePool], send: Send) -> None:
         self._api, self._pool, self._send = api, pool, send
-        self._writer: StreamWriter | None = None  # set when the head of a stream has been sent
+        self._writer: StreamWriter | None = None  # set once the head of a stream has been sent
 
     async def answer(self, request: ModelRequest) -> None:
         """Answer the request, or respond with an error."""
         try:
-            # With a schema, an invalid first answer is replaced by a second one, which is no longer
-            # possible after the first has been streamed.
+            # With a schema, a second answer replaces an invalid first answer. This is no longer
+            # possible once the first answer has been streamed.
             if request.streamed and "schema" not in request.options:
-                await self._stream(request)
+                await self._send_stream(request)
             else:
                 reply = await self._pool().aask(**request.options)
                 await _check_arguments(reply, request)
@@ -185,7 +185,7 @@ class _ModelExchange:
             await self.fail(error)
 
     async def fail(self, error: Exception) -> None:
-        """Send an error: as a response or, after the head of a stream, as its last event."""
+        """Send an error as a response or, after the head of a stream, as the last event."""
         api_error = describe(error)
         if not isinstance(error, GatewayError):
             log.warning("A request failed: %s", error_location(error))
@@ -199,31 +199,31 @@ class _ModelExchange:
         else:
             await self._send_events(self._writer.error(api_error), is_last=True)
 
-    async def _stream(self, request: ModelRequest) -> None:
+    async def _send_stream(self, request: ModelRequest) -> None:
         ids: set[str] = set()
         async with self._pool().astream(**request.options) as stream:
-            # Hold the head back until the answer begins, so that an early error has an HTTP status.
-            first = await anext(stream, None)
-            while first is not None and not (first.text or first.tool_calls):
-                first = await anext(stream, None)
-            if first is not None:
-                await _check_arguments(first, request)
+            # The head is sent when the answer begins, so that an earlier error has an HTTP status.
+            first_chunk = await anext(stream, None)
+            while first_chunk is not None and not (first_chunk.text or first_chunk.tool_calls):
+                first_chunk = await anext(stream, None)
+            if first_chunk is not None:
+                await _check_arguments(first_chunk, request)
             partial = stream.partial
-            writer, events = await self._begin(
+            writer, events = await self._begin_stream(
                 request, partial.engine, partial.model, partial.attempts
             )
-            if first is not None:
-                events += writer.chunk(_for_client(first, request, ids))
+            if first_chunk is not None:
+                events += writer.chunk(_for_client(first_chunk, request, ids))
             await self._send_events(events)
             async for chunk in stream:
-                # Let other tasks run, such as the one that notices a disconnection. Chunks that
-                # arrive in the meantime are sent together.
+                # Other tasks can run here, such as the one that detects a disconnection. Chunks
+                # that arrive in the meantime are sent together.
                 await asyncio.sleep(0)
                 chunks = [chunk, *stream.poll(_MAX_CHUNKS_PER_TURN - 1)]
-                for index, part in enumerate(chunks):
-                    if part.tool_calls:
-                        await _check_arguments(part, request)
-                        chunks[index] = _for_client(part, request, ids)
+                for index, received in enumerate(chunks):
+                    if received.tool_calls:
+                        await _check_arguments(received, request)
+                        chunks[index] = _for_client(received, request, ids)
                 events = b"".join(map(writer.chunk, chunks))
                 if events:
                     await self._send_events(events)
@@ -231,16 +231,18 @@ class _ModelExchange:
             await self._send_events(writer.end(reply), is_last=True)
 
     async def _send_as_stream(self, request: ModelRequest, reply: Reply) -> None:
-        writer, events = await self._begin(request, reply.engine, reply.model, reply.attempts)
+        writer, events = await self._begin_stream(
+            request, reply.engine, reply.model, reply.attempts
+        )
         whole_answer = Chunk(text=reply.text, tool_calls=reply.tool_calls)
         await self._send_events(
             events + writer.chunk(whole_answer) + writer.end(reply), is_last=True
         )
 
-    async def _begin(
+    async def _begin_stream(
         self, request: ModelRequest, engine: str, model: str, attempts: int
     ) -> tuple[StreamWriter, bytes]:
-        """Send the head of a stream, and return its writer and its first events, to be sent."""
+        """Send the head of a stream; return the writer and the first events, which are not sent."""
         writer = self._api.writer(request)
         headers = {**_STREAM_HEADERS, **_call_headers(engine, attempts)}
         start = {"type": "http.response.start", "status": 200, "headers": _encode_headers(headers)}
@@ -258,8 +260,8 @@ class _ModelExchange:
         self, content: Mapping[str, Any], status: int, headers: Mapping[str, str]
     ) -> None:
         body = msgspec.json.encode(content)
-        kind = {"content-type": "application/json", "content-length": str(len(body))}
-        encoded_headers = _encode_headers({**_HEADERS, **kind, **headers})
+        content_headers = {"content-type": "application/json", "content-length": str(len(body))}
+        encoded_headers = _encode_headers({**_HEADERS, **content_headers, **headers})
         await self._send(
             {"type": "http.response.start", "status": status, "headers": encoded_headers}
         )
@@ -272,14 +274,14 @@ class _ModelExchange:
 def _for_client(source: S, request: ModelRequest, ids: set[str]) -> S:
     """Return a chunk or a reply with its tool calls as the client receives them.
 
-    Each call has its own ID, because a client returns results by ID, and some providers send none,
-    or the same one twice. If the client allows only one call, the others are omitted: the pool has
-    no option for that, and the model can make them again when it has the result of the first.
+    Each call gets its own ID, because a client returns results by ID, and some providers send no ID
+    or the same ID twice. If the client allows only one call, further calls are omitted: the pool
+    has no option for that, and the model can repeat them when it has the first result.
 
     Args:
         source: The chunk or the reply.
         request: The request.
-        ids: The IDs of earlier calls of the answer, to which those of this part are added.
+        ids: The IDs of the answer's earlier calls; the IDs of these calls are added.
     """
     if not source.tool_calls:
         return source
@@ -295,11 +297,11 @@ def _for_client(source: S, request: ModelRequest, ids: set[str]) -> S:
 
 
 async def _check_arguments(source: Chunk | Reply, request: ModelRequest) -> None:
-    """Validate the arguments of calls against the schemas of strict tools.
+    """Validate the arguments of tool calls against the schemas of strict tools.
 
     Raises:
-        ProviderError: If they do not match. Arguments that are not JSON are left to the client,
-            because the finish reason says whether they were truncated.
+        ProviderError: If the arguments do not match. Arguments that are not JSON are passed to the
+            client, because the finish reason tells it whether they were truncated.
     """
     for call in source.tool_calls:
         if (schema := request.strict_tools.get(call.name)) is None:

@@ -1,4 +1,4 @@
-"""Reads the input of OpenAI's Responses API: its items become messages.
+"""Reads the input of a request to OpenAI's Responses API, and converts its items to messages.
 
 Source: https://platform.openai.com/docs/api-reference/responses/create
 """
@@ -30,7 +30,7 @@ _ROLES: Mapping[str, Role] = {
 
 _TEXT_TYPES = ("input_text", "output_text", "text")
 
-_DETAILS = ("auto", "low", "high", "original")
+_DETAIL_LEVELS = ("auto", "low", "high", "original")
 
 
 def read_input(value: object) -> list[Message]:
@@ -40,7 +40,7 @@ def read_input(value: object) -> list[Message]:
 
     Raises:
         InvalidFieldError: If an item or one of its fields is missing, unknown or invalid, if a call
-            has no output, or if the last item is not one that a model can answer.
+            has no output, or if a model cannot answer the last item.
     """
     if value is None:
         raise InvalidFieldError("input", "is missing")
@@ -50,61 +50,64 @@ def read_input(value: object) -> list[Message]:
         raise InvalidFieldError("input", "must not be empty")
     if isinstance(value, str):
         return [Message("user", value)]
-    messages = [_item(item, f"input[{index}]") for index, item in enumerate(value)]
+    messages = [_read_item(item, f"input[{index}]") for index, item in enumerate(value)]
     _check_calls(messages)
-    _check_last(messages[-1], f"input[{len(messages) - 1}]")
+    _check_last_message(messages[-1], f"input[{len(messages) - 1}]")
     return _joined_answers(messages)
 
 
-def _item(value: object, field_path: str) -> Message:
+def _read_item(value: object, field_path: str) -> Message:
     fields = RequestFields(value, field_path)
-    kind = fields.take("type", str) or "message"
-    if kind not in _READER_BY_TYPE:
+    item_type = fields.take("type", str) or "message"
+    if item_type not in _READER_BY_TYPE:
         raise InvalidFieldError(
             f"{field_path}.type",
-            f'must be "message", "function_call" or "function_call_output", got {short_repr(kind)}',
+            'must be "message", "function_call" or "function_call_output", got'
+            f" {short_repr(item_type)}",
         )
-    message = _READER_BY_TYPE[kind](fields, field_path)
+    message = _READER_BY_TYPE[item_type](fields, field_path)
     # Items copied from an earlier response have these fields, which are not used here.
     fields.accept({}, ignored_names=("id", "status"))
     fields.check_all_known()
     return message
 
 
-def _message(fields: RequestFields, field_path: str) -> Message:
+def _read_message(fields: RequestFields, field_path: str) -> Message:
     role = fields.require("role", str)
     if role not in _ROLES:
         raise InvalidFieldError(
             f"{field_path}.role",
             f'must be "user", "assistant", "system" or "developer", got {short_repr(role)}',
         )
-    return Message(_ROLES[role], _parts(fields, field_path, "content", with_images=role == "user"))
+    return Message(
+        _ROLES[role], _read_parts(fields, field_path, "content", with_images=role == "user")
+    )
 
 
-def _call(fields: RequestFields, _: str) -> Message:
+def _read_call(fields: RequestFields, _: str) -> Message:
     names = ("call_id", "name", "arguments")
     return Message("assistant", [ToolCall(*(fields.require(name, str) for name in names))])
 
 
-def _output(fields: RequestFields, field_path: str) -> Message:
+def _read_output(fields: RequestFields, field_path: str) -> Message:
     call_id = fields.require("call_id", str)
     return Message(
-        "tool", [ToolResult(call_id, _parts(fields, field_path, "output", with_images=True))]
+        "tool", [ToolResult(call_id, _read_parts(fields, field_path, "output", with_images=True))]
     )
 
 
 _READER_BY_TYPE: Mapping[str, Callable[[RequestFields, str], Message]] = {
-    "message": _message,
-    "function_call": _call,
-    "function_call_output": _output,
+    "message": _read_message,
+    "function_call": _read_call,
+    "function_call_output": _read_output,
 }
-"""The reader of each type of item."""
+"""The function that reads each type of item."""
 
 
-def _parts(
+def _read_parts(
     fields: RequestFields, field_path: str, name: str, *, with_images: bool
 ) -> list[str | Image]:
-    """Return the parts of a field, which is a string or a list of parts."""
+    """Return the parts in a field that is a string or a list of parts."""
     value = fields.take_any(name)
     if isinstance(value, str):
         return [value]
@@ -112,33 +115,33 @@ def _parts(
         raise InvalidFieldError(f"{field_path}.{name}", "is missing")
     if not isinstance(value, list):
         raise InvalidFieldError(f"{field_path}.{name}", "must be a string or a list")
-    return fields.take_list(name, partial(_part, with_images=with_images))
+    return fields.take_list(name, partial(_read_part, with_images=with_images))
 
 
-def _part(value: object, field_path: str, *, with_images: bool) -> str | Image:
+def _read_part(value: object, field_path: str, *, with_images: bool) -> str | Image:
     fields = RequestFields(value, field_path)
-    kind = fields.require("type", str)
+    part_type = fields.require("type", str)
     part: str | Image
-    if kind in _TEXT_TYPES:
+    if part_type in _TEXT_TYPES:
         part = fields.require("text", str)
         fields.accept({"annotations": ([],), "logprobs": ([],)})
-    elif kind == "input_image" and with_images:
-        part = _image(fields, field_path)
+    elif part_type == "input_image" and with_images:
+        part = _read_image(fields, field_path)
     else:
         accepted_types = '"input_text", "output_text" or "text"'
         accepted_types = f'"input_image", {accepted_types}' if with_images else accepted_types
         raise InvalidFieldError(
-            f"{field_path}.type", f"must be {accepted_types}, got {short_repr(kind)}"
+            f"{field_path}.type", f"must be {accepted_types}, got {short_repr(part_type)}"
         )
     fields.check_all_known()
     return part
 
 
-def _image(fields: RequestFields, field_path: str) -> Image:
+def _read_image(fields: RequestFields, field_path: str) -> Image:
     fields.accept({"file_id": ()})
     url = fields.require("image_url", str)
     detail = fields.take("detail", str) or ""
-    if detail not in ("", *_DETAILS):
+    if detail not in ("", *_DETAIL_LEVELS):
         raise InvalidFieldError(
             f"{field_path}.detail",
             f'must be "auto", "low", "high" or "original", got {short_repr(detail)}',
@@ -154,7 +157,7 @@ def _image(fields: RequestFields, field_path: str) -> Image:
 
 
 def _check_calls(messages: Sequence[Message]) -> None:
-    """Check that each output belongs to a call, and that each call has an output."""
+    """Check that each output belongs to a function call, and that each call has an output."""
     unanswered_ids: dict[str, None] = {}  # a set in the order of the calls
     for index, message in enumerate(messages):
         unanswered_ids.update((call.id, None) for call in message.tool_calls)
@@ -172,7 +175,7 @@ def _check_calls(messages: Sequence[Message]) -> None:
         )
 
 
-def _check_last(message: Message, field_path: str) -> None:
+def _check_last_message(message: Message, field_path: str) -> None:
     if message.role not in ("user", "tool"):
         raise InvalidFieldError(
             field_path, "is the last item, which must be a user message or a function_call_output"
@@ -198,7 +201,7 @@ def _joined_answers(messages: Sequence[Message]) -> list[Message]:
 
 
 def _is_same_answer(first_message: Message, second_message: Message) -> bool:
-    """Return whether two items are the text and a call of one answer, or two of its calls."""
+    """Return whether two items are text and a call, or two calls, of the same answer."""
     if first_message.role != "assistant" or second_message.role != "assistant":
         return False
     return bool(first_message.tool_calls or second_message.tool_calls)

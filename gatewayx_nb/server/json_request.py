@@ -1,4 +1,4 @@
-"""Reads the JSON body of a request, within limits."""
+"""Reads the JSON body of a request, and limits its size and complexity."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_BODY = 32 << 20
-"""Maximum size of a body in bytes, the same as Anthropic's limit."""
+"""Maximum size of a body in bytes, as in Anthropic's API."""
 
 _MAX_PARSED_ON_LOOP = 100_000
-"""Maximum size of a body in bytes that is parsed on the event loop, which takes about 1 ms."""
+"""Maximum size in bytes of a body to parse on the event loop; this takes about 1 ms."""
 
 
 async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFields], T]) -> T:
@@ -42,8 +42,8 @@ async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFi
     # A web page can send other types, such as text/plain, without a CORS preflight.
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RequestRefusedError(415, "the content type must be application/json.")
-    body = await _read(headers, receive)
-    # Checking a JSON Schema takes longer than its size suggests.
+    body = await _read_body(headers, receive)
+    # Checking a JSON Schema takes longer than the size of the schema suggests.
     has_schema = b"schema" in body or b"strict" in body
     if len(body) <= _MAX_PARSED_ON_LOOP and not has_schema:
         return read(_parse(body))
@@ -56,7 +56,7 @@ def _parse(body: bytes) -> RequestFields:
         values = json.loads(
             body,
             parse_constant=_refuse_constant,
-            parse_float=_finite,
+            parse_float=_parse_finite,
             object_pairs_hook=_without_repeated_keys,
         )
         return RequestFields(values)
@@ -68,7 +68,7 @@ def _parse(body: bytes) -> RequestFields:
         raise RequestRefusedError(400, "the body is not valid JSON.") from None
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise ValueError(text)
@@ -86,7 +86,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # Python would accept NaN and Infinity, which JSON does not have
 
 
-async def _read(headers: Headers, receive: Receive) -> bytes:
+async def _read_body(headers: Headers, receive: Receive) -> bytes:
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAX_BODY:
         raise _too_large_error()

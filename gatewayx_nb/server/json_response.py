@@ -1,4 +1,4 @@
-"""JSON responses."""
+"""Creates JSON responses, from which the paths of folders can be removed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def json_response(
     Args:
         content: The data, or its JSON as bytes.
         status: The HTTP status.
-        headers: Further headers.
+        headers: Additional headers.
         hidden_folders: If not ``None``, absolute paths are shortened to their last component. A
             folder whose path has a space or a quotation mark is removed only if it is listed here.
     """
@@ -49,6 +49,6 @@ def error_response(
     headers: Mapping[str, str] | None = None,
     hidden_folders: Iterable[str] = (),
 ) -> Response:
-    """Return an error response with the message and, if known, the fix."""
+    """Return an error response with the message and the hint."""
     error = {"message": message, "hint": hint}
     return json_response({"error": error}, status, headers, hidden_folders)

@@ -1,8 +1,8 @@
-"""Access control by the addresses of a connection, and by its Host and Origin.
+"""Controls access by the addresses of a connection, and by its Host and Origin headers.
 
 A page on any site can make a browser send requests to 127.0.0.1, and a site whose name resolves to
 that address (DNS rebinding) can read the responses. But such a page cannot send a Host or Origin
-other than its own. There are no CORS headers, so a page on another port cannot read the responses
+other than its own. Responses have no CORS headers, so a page from another port cannot read them
 either.
 """
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-_HOST = r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?"
-_LOOPBACK_HOST = re.compile(_HOST, re.IGNORECASE)
-_LOOPBACK_ORIGIN = re.compile(rf"https?://{_HOST}", re.IGNORECASE)
+_HOST_PATTERN = r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?"
+_LOOPBACK_HOST = re.compile(_HOST_PATTERN, re.IGNORECASE)
+_LOOPBACK_ORIGIN = re.compile(rf"https?://{_HOST_PATTERN}", re.IGNORECASE)
 
 
 class OriginCheck:
@@ -45,7 +45,7 @@ class OriginCheck:
         await app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        """Return the response for a refused request, or ``None`` if it is admitted."""
+        """Return the response that refuses a request, or ``None`` to admit the request."""
         origins = Headers(scope=scope).getlist("origin")
         if not all(map(_LOOPBACK_ORIGIN.fullmatch, origins)):
             return error_response(403, "Requests from pages of other origins are not allowed.")
@@ -72,9 +72,9 @@ class LoopbackOnly(OriginCheck):
         return super()._refusal(scope)
 
 
-def _is_loopback(end: Sequence[object] | None) -> bool:
-    """Return whether a connection's endpoint, an address and port, is on this machine."""
-    return _is_loopback_address(str(end[0])) if end else False
+def _is_loopback(endpoint: Sequence[object] | None) -> bool:
+    """Return whether an endpoint of a connection (address and port) is on this machine."""
+    return _is_loopback_address(str(endpoint[0])) if endpoint else False
 
 
 @functools.lru_cache(64)

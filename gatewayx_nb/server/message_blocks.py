@@ -29,11 +29,11 @@ _BLOCK_TYPES: Mapping[str, Sequence[str]] = {
     "tool_result": ("text", "image"),
     "system": ("text",),
 }
-"""The types of blocks that may be in a message of each role, a tool result and a system prompt."""
+"""The block types that each message role, a tool result and a system prompt accept."""
 
 _MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 
-_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+_TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 """Maps the types of `tool_choice`, except `tool`, to the option of a call."""
 
 _NEUTRAL_TOOL_FIELDS: Mapping[str, tuple[object, ...]] = {
@@ -42,25 +42,25 @@ _NEUTRAL_TOOL_FIELDS: Mapping[str, tuple[object, ...]] = {
     "eager_input_streaming": (False,),
     "allowed_callers": (["direct"],),
 }
-"""For each unsupported field of a tool, the values that are accepted: they have no effect."""
+"""For each unsupported field of a tool, the values that are accepted as they have no effect."""
 
 
 class PromptReader:
-    """Reads the prompt of one request; every field that is not used is refused.
+    """Reads the prompt of one request, and refuses every field that it does not use.
 
     Attributes:
         wants_cache: Whether any part so far is marked for the provider's cache.
 
     Raises:
-        InvalidFieldError: From each method, if a field is invalid or not supported.
+        InvalidFieldError: From any method, if a field is invalid or not supported.
     """
 
     def __init__(self) -> None:
         self.wants_cache = False
 
     def read_messages(self, body: RequestFields) -> list[Message]:
-        """Return the messages; the results of tools are messages of their own."""
-        turns = body.take_list("messages", self._turn)
+        """Return the messages; tool results become separate messages."""
+        turns = body.take_list("messages", self._read_turn)
         if not turns:
             raise InvalidFieldError("messages", "is missing or empty")
         if turns[-1][-1].role == "assistant":
@@ -72,7 +72,7 @@ class PromptReader:
 
     def read_system(self, body: RequestFields) -> str | None:
         """Return the system prompt; blank lines separate its blocks."""
-        parts = self._content(body, "system", "system", _BLOCK_TYPES["system"])
+        parts = self._read_content(body, "system", "system", _BLOCK_TYPES["system"])
         return "\n\n".join(filter(None, map(str, parts))) or None
 
     def read_tool(self, value: object, field_path: str) -> Tool:
@@ -106,10 +106,10 @@ class PromptReader:
         control.check_all_known()
         self.wants_cache = True
 
-    def _turn(self, value: object, field_path: str) -> list[Message]:
+    def _read_turn(self, value: object, field_path: str) -> list[Message]:
         fields = RequestFields(value, field_path)
         role = fields.require_choice("role", ("user", "assistant"))
-        parts = self._content(fields, "content", f"{field_path}.content", _BLOCK_TYPES[role])
+        parts = self._read_content(fields, "content", f"{field_path}.content", _BLOCK_TYPES[role])
         fields.check_all_known()
         if not parts:
             raise InvalidFieldError(f"{field_path}.content", "must not be empty")
@@ -117,7 +117,7 @@ class PromptReader:
             return [Message("assistant", parts)]
         return _user_messages(parts, f"{field_path}.content")
 
-    def _content(
+    def _read_content(
         self, fields: RequestFields, name: str, field_path: str, block_types: Sequence[str]
     ) -> list[Part]:
         """Return the text or the blocks of a field; empty if it is not set."""
@@ -126,27 +126,27 @@ class PromptReader:
             return [value] if value else []
         if value is not None and not isinstance(value, list):
             raise InvalidFieldError(field_path, "must be a string or a list of blocks")
-        return fields.take_list(name, partial(self._block, block_types))
+        return fields.take_list(name, partial(self._read_block, block_types))
 
-    def _block(self, block_types: Sequence[str], value: object, field_path: str) -> Part:
+    def _read_block(self, block_types: Sequence[str], value: object, field_path: str) -> Part:
         fields = RequestFields(value, field_path)
         part: Part
         match fields.require_choice("type", block_types):
             case "text":
-                part = _text(fields)
+                part = _read_text(fields)
             case "image":
-                part = _image(fields, field_path)
+                part = _read_image(fields, field_path)
             case "tool_use":
-                part = _tool_call(fields)
+                part = _read_tool_call(fields)
             case _:
-                part = self._tool_result(fields, field_path)
+                part = self._read_tool_result(fields, field_path)
         self.read_cache_control(fields)
         fields.check_all_known()
         return part
 
-    def _tool_result(self, fields: RequestFields, field_path: str) -> ToolResult:
+    def _read_tool_result(self, fields: RequestFields, field_path: str) -> ToolResult:
         call_id = fields.require("tool_use_id", str)
-        content = self._content(
+        content = self._read_content(
             fields, "content", f"{field_path}.content", _BLOCK_TYPES["tool_result"]
         )
         is_error = fields.take("is_error", bool) or False
@@ -154,10 +154,10 @@ class PromptReader:
 
 
 def allows_parallel_calls(choice: RequestFields | None) -> bool:
-    """Return whether a tool choice allows more than one call, as it does if it is not set.
+    """Return whether a tool choice allows more than one call; ``True`` if it is not set.
 
     Raises:
-        InvalidFieldError: If its field ``disable_parallel_tool_use`` is invalid.
+        InvalidFieldError: If the field ``disable_parallel_tool_use`` is invalid.
     """
     return choice is None or not choice.take("disable_parallel_tool_use", bool)
 
@@ -170,43 +170,43 @@ def read_tool_choice(choice: RequestFields | None, tools: Sequence[Tool]) -> str
         tools: The tools of the request.
 
     Raises:
-        InvalidFieldError: If it is invalid.
+        InvalidFieldError: If the choice is invalid.
     """
     if choice is None:
         return None
-    kind = choice.require_choice("type", (*_CHOICES, "tool"))
-    if kind == "tool":
+    choice_type = choice.require_choice("type", (*_TOOL_CHOICES, "tool"))
+    if choice_type == "tool":
         name = named_choice("tool_choice.name", choice.require("name", str), tools)
     else:
-        name = _CHOICES[kind]
+        name = _TOOL_CHOICES[choice_type]
     choice.accept({}, ignored_names=("disable_parallel_tool_use",))  # see `allows_parallel_calls`
     choice.check_all_known()
     return name
 
 
 def _user_messages(parts: list[Part], field_path: str) -> list[Message]:
-    """Return a message with the results of tools, and one with the rest of the user's turn."""
-    count = sum(isinstance(part, ToolResult) for part in parts)
-    for index in range(count, len(parts)):
+    """Return a message with the tool results of a user's turn, and one with its text and images."""
+    result_count = sum(isinstance(part, ToolResult) for part in parts)
+    for index in range(result_count, len(parts)):
         if isinstance(parts[index], ToolResult):
             raise InvalidFieldError(f"{field_path}[{index}]", "must precede text and images")
-    results = [Message("tool", parts[:count])] if count else []
-    return [*results, *([Message("user", parts[count:])] if parts[count:] else [])]
+    results = [Message("tool", parts[:result_count])] if result_count else []
+    return [*results, *([Message("user", parts[result_count:])] if parts[result_count:] else [])]
 
 
-def _text(fields: RequestFields) -> str:
+def _read_text(fields: RequestFields) -> str:
     fields.accept({"citations": ([],)})
     return fields.require("text", str)
 
 
-def _tool_call(fields: RequestFields) -> ToolCall:
+def _read_tool_call(fields: RequestFields) -> ToolCall:
     call_id, name = fields.require("id", str), fields.require("name", str)
     arguments = json.dumps(fields.require("input", dict), ensure_ascii=False)
     fields.accept({"caller": ({"type": "direct"},)})
     return ToolCall(call_id, name, arguments)
 
 
-def _image(fields: RequestFields, field_path: str) -> Image:
+def _read_image(fields: RequestFields, field_path: str) -> Image:
     source = fields.require_object("source")
     if source.require_choice("type", ("base64", "url")) == "base64":
         media_type = source.require_choice("media_type", _MEDIA_TYPES)

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API.
+"""Implements Anthropic's Messages API.
 
 Sources: https://platform.claude.com/docs/en/api/messages and, for streaming,
 https://platform.claude.com/docs/en/build-with-claude/streaming
@@ -45,18 +45,18 @@ NEUTRAL_FIELDS: Mapping[str, tuple[object, ...]] = {
 """For each unsupported field, the values that are accepted because they have no effect."""
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-"""Maps the pool's finish reasons to the API's stop reasons; any other becomes `refusal`.
+"""Maps the pool's finish reasons to stop reasons of the API; any other reason is `refusal`.
 
 Clients treat `max_tokens` and `refusal` as incomplete answers.
 """
 
 
 class ThreadRefusedError(InvalidFieldError):
-    """A request needs a conversation that the server keeps, or asks the server to keep one.
+    """Raised for a request that requires the server to store, or to have stored, a conversation.
 
     Attributes:
-        details: The reason as Anthropic's SDK reads it, whose tool runner then sends the whole
-            conversation.
+        details: The reason in a form that the tool runner of Anthropic's SDK understands: the
+            tool runner then sends the whole conversation.
     """
 
     details: Mapping[str, str] = {"error_code": "thread_unsupported_request"}
@@ -73,7 +73,7 @@ class MessagesAPI(ModelAPI):
 
     @override
     def read(self, body: RequestFields) -> ModelRequest:
-        """Return the request in a body."""
+        """Return the request that a body contains."""
         if "thread" in body:
             raise ThreadRefusedError
         options = {"max_tokens": body.require("max_tokens", int), **_read_options(body)}
@@ -88,7 +88,7 @@ class MessagesAPI(ModelAPI):
         """Return an answer that is not streamed."""
         texts = [{"type": "text", "text": reply.text}] if reply.text else []
         calls = [
-            # The JSON itself, because arguments may have integers of any size.
+            # The JSON is not parsed, because arguments may contain integers of any size.
             {**_tool_use(call), "input": msgspec.Raw(_input_json(call).encode())}
             for call in reply.tool_calls
         ]
@@ -107,7 +107,7 @@ class MessagesAPI(ModelAPI):
 
 
 def count_tokens(pool: EnginePool, body: RequestFields) -> int:
-    """Return an estimate of the tokens in a request, without those of images.
+    """Return an estimate of the number of tokens in a request, without images.
 
     No model is called.
 
@@ -127,7 +127,7 @@ def count_tokens(pool: EnginePool, body: RequestFields) -> int:
 
 
 def usage_of(usage: Usage) -> dict[str, int]:
-    """Return the tokens of an answer; a count that the provider does not report is 0.
+    """Return the token counts of an answer; a count that the provider does not report is 0.
 
     Anthropic's ``input_tokens`` excludes tokens read from or written to the cache.
     """
@@ -145,24 +145,24 @@ class _MessageWriter(StreamWriter):
 
     def __init__(self, request: ModelRequest) -> None:
         self._request = request
-        self._index = 0  # of the open block, or of the next one
+        self._index = 0  # of the open block or, if none is open, of the next block
         self._is_text_open = False
 
     @override
     def begin(self, model: str) -> bytes:
         """Return the event with the message, which is still empty."""
-        # The counts are only known at the end; the SDKs then replace these.
+        # The token counts are known only at the end; the SDKs then replace these zeros.
         return _event("message_start", message=_message(self._request, model, Usage()))
 
     @override
     def chunk(self, chunk: Chunk) -> bytes:
-        """Return the events with a piece of text and with tool calls."""
+        """Return the events for the text and the tool calls of a chunk."""
         events = self._text(chunk.text) if chunk.text else b""
         return events + b"".join(map(self._tool_call, chunk.tool_calls))
 
     @override
     def end(self, reply: Reply) -> bytes:
-        """Return the events with the stop reason and the usage, and the end of the message."""
+        """Return the stop reason, the usage and the end of the message as the last events."""
         delta = {"stop_reason": _stop_reason(reply), "stop_sequence": None}
         end = _event("message_delta", delta=delta, usage=usage_of(reply.usage))
         return self._end_text() + end + _event("message_stop")
@@ -173,7 +173,7 @@ class _MessageWriter(StreamWriter):
         return _event("error", **error.anthropic)
 
     def _text(self, text: str) -> bytes:
-        start = b"" if self._is_text_open else self._start({"type": "text", "text": ""})
+        start = b"" if self._is_text_open else self._start_block({"type": "text", "text": ""})
         self._is_text_open = True
         return start + self._delta({"type": "text_delta", "text": text})
 
@@ -181,30 +181,30 @@ class _MessageWriter(StreamWriter):
         end = self._end_text()
         block = {**_tool_use(call), "input": {}}
         delta = {"type": "input_json_delta", "partial_json": _input_json(call)}
-        return end + self._start(block) + self._delta(delta) + self._stop()
+        return end + self._start_block(block) + self._delta(delta) + self._stop_block()
 
     def _end_text(self) -> bytes:
         if not self._is_text_open:
             return b""
         self._is_text_open = False
-        return self._stop()
+        return self._stop_block()
 
-    def _start(self, block: dict[str, Any]) -> bytes:
+    def _start_block(self, block: dict[str, Any]) -> bytes:
         return _event("content_block_start", index=self._index, content_block=block)
 
     def _delta(self, delta: dict[str, str]) -> bytes:
         return _event("content_block_delta", index=self._index, delta=delta)
 
-    def _stop(self) -> bytes:
+    def _stop_block(self) -> bytes:
         event = _event("content_block_stop", index=self._index)
         self._index += 1
         return event
 
 
-def _event(kind: str, **fields: object) -> bytes:
-    """Return an event; SDKs read its type from both of its lines."""
-    data = msgspec.json.encode({"type": kind, **fields})
-    return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+def _event(event_type: str, **fields: object) -> bytes:
+    """Return an event; its type is in both lines, because SDKs read both."""
+    data = msgspec.json.encode({"type": event_type, **fields})
+    return b"event: " + event_type.encode() + b"\ndata: " + data + b"\n\n"
 
 
 def _message(request: ModelRequest, model: str, usage: Usage) -> dict[str, Any]:
@@ -234,11 +234,11 @@ def _tool_use(call: ToolCall) -> dict[str, Any]:
 
 
 def _input_json(call: ToolCall) -> str:
-    """Return the arguments as the JSON of an object, which every client can parse.
+    """Return the arguments of a call as a JSON object that every client can parse.
 
     Raises:
-        ProviderError: If they are not a JSON object. If they were omitted, a client would call the
-            function with its defaults.
+        ProviderError: If the arguments are not a JSON object. Without arguments, a client would
+            call the function with its defaults.
     """
     try:
         values = bounded_json.loads(call.arguments or "{}")

@@ -1,4 +1,4 @@
-"""The models that can be called, in the formats of OpenAI's and Anthropic's APIs.
+"""Lists the models that can be called, in the formats of OpenAI's and Anthropic's APIs.
 
 Sources: https://platform.openai.com/docs/api-reference/models and
 https://platform.claude.com/docs/en/api/models-list
@@ -14,7 +14,7 @@ from gatewayx_nb.text import short_repr
 if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
-_UNKNOWN_TIME = "1970-01-01T00:00:00Z"
+_UNKNOWN_CREATION_TIME = "1970-01-01T00:00:00Z"
 
 
 def list_models(pool: EnginePool, *, anthropic: bool) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def list_models(pool: EnginePool, *, anthropic: bool) -> dict[str, Any]:
     """
     models = [
         _model_fields(name, engine, is_anthropic=anthropic)
-        for name, engine in _owners(pool).items()
+        for name, engine in _engine_by_reference(pool).items()
     ]
     if not anthropic:
         return {"object": "list", "data": models}
@@ -40,35 +40,40 @@ def list_models(pool: EnginePool, *, anthropic: bool) -> dict[str, Any]:
 
 
 def describe_model(pool: EnginePool, name: str, *, anthropic: bool) -> dict[str, Any]:
-    """Return one model.
+    """Return the description of a model in one of the two formats.
 
     Raises:
         ModelNotFoundError: If no model has that name; the message suggests the most similar name.
     """
-    owners = _owners(pool)
-    if name not in owners:
+    engine_by_reference = _engine_by_reference(pool)
+    if name not in engine_by_reference:
         raise ModelNotFoundError(
-            f"there is no model {short_repr(name)}.{did_you_mean(name, owners)}",
+            f"there is no model {short_repr(name)}.{did_you_mean(name, engine_by_reference)}",
             hint="List the models to see all names.",
         )
-    return _model_fields(name, owners[name], is_anthropic=anthropic)
+    return _model_fields(name, engine_by_reference[name], is_anthropic=anthropic)
 
 
-def _owners(pool: EnginePool) -> dict[str, str]:
-    """Return the engine of each reference: ``engine``, ``engine:model`` or an alias."""
+def _engine_by_reference(pool: EnginePool) -> dict[str, str]:
+    """Return the engine's name for each reference: ``engine``, ``engine:model`` or an alias."""
     models = pool.models()
-    owners: dict[str, str] = {}
+    engine_by_reference: dict[str, str] = {}
     for model in models:
-        owners.setdefault(model.engine, model.engine)
-        owners[str(model)] = model.engine
+        engine_by_reference.setdefault(model.engine, model.engine)
+        engine_by_reference[str(model)] = model.engine
     for alias, target in pool.config.settings.aliases.items():
         engine = target.partition(":")[0]
-        if engine in owners:
-            owners.setdefault(alias, engine)
-    return owners
+        if engine in engine_by_reference:
+            engine_by_reference.setdefault(alias, engine)
+    return engine_by_reference
 
 
 def _model_fields(name: str, engine: str, *, is_anthropic: bool) -> dict[str, Any]:
     if is_anthropic:
-        return {"type": "model", "id": name, "display_name": name, "created_at": _UNKNOWN_TIME}
+        return {
+            "type": "model",
+            "id": name,
+            "display_name": name,
+            "created_at": _UNKNOWN_CREATION_TIME,
+        }
     return {"id": name, "object": "model", "created": 0, "owned_by": engine}

@@ -1,4 +1,4 @@
-"""The server of a notebook, in a thread of the kernel."""
+"""Runs the server of a notebook in a thread of the kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
 _EXIT_TIMEOUT = 1.0
-"""Maximum seconds to wait for the server's thread at exit; it usually ends within 0.1 s."""
+"""Maximum number of seconds to wait for the server's thread at exit; 0.1 s usually suffices."""
 
 
 class ClientOptions(dict[str, str]):
@@ -55,13 +55,13 @@ class NotebookServer(NotPicklable):
         app = build(pool, lambda: self.token)
         self._uvicorn = uvicorn.Server(uvicorn_settings(app))
         self._process = os.getpid()
-        # A daemon, so that the kernel ends even if a client keeps a stream open.
-        self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+        # The thread is a daemon, so that the kernel ends even if a client keeps a stream open.
+        self._thread = threading.Thread(target=self._run_server, name=THREAD, daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        """The root URL, which is different for each server."""
+        """The root URL; each server has its own port."""
         return f"http://{HOST}:{self._port}"
 
     @property
@@ -76,16 +76,16 @@ class NotebookServer(NotPicklable):
 
     @property
     def is_running(self) -> bool:
-        """Whether the server answers in this process; a forked process has no server."""
-        is_here = self._process == os.getpid() and self._thread.is_alive()
-        return is_here and not self._uvicorn.should_exit
+        """Whether the server is running in this process; a forked process has no server."""
+        has_thread = self._process == os.getpid() and self._thread.is_alive()
+        return has_thread and not self._uvicorn.should_exit
 
     def close(self) -> None:
         """Stop the server; requests in progress have 10 s to finish."""
         self._uvicorn.should_exit = True
         if self._process == os.getpid():
             self._thread.join(SHUTDOWN_TIMEOUT + 1)
-        atexit.unregister(self.stop_at_exit)  # which would keep the server and its pool alive
+        atexit.unregister(self.stop_at_exit)  # the callback would keep the server and pool alive
 
     def stop_at_exit(self) -> None:
         """Stop the server without waiting for the requests in progress."""
@@ -97,7 +97,7 @@ class NotebookServer(NotPicklable):
     def __repr__(self) -> str:
         return f"NotebookServer({'running' if self.is_running else 'stopped'})"
 
-    def _run(self) -> None:
+    def _run_server(self) -> None:
         with contextlib.suppress(SystemExit):  # Uvicorn raises it if it cannot start
             asyncio.run(self._uvicorn.serve([self._socket]))
         self._socket.close()
@@ -110,8 +110,8 @@ _lock = threading.Lock()
 def serve(pool: EnginePool | None = None) -> NotebookServer:
     """Start a server for other libraries in this notebook, or return the running one.
 
-    It answers in the formats of OpenAI's and Anthropic's APIs, on a free port of this machine, with
-    the keys, settings, budget and cassette of the pool. It ends with the process.
+    The server answers in the formats of OpenAI's and Anthropic's APIs, on a free port of this
+    machine, with the keys, settings, budget and cassette of the pool. It ends with the process.
 
     See also: the guide ``other-libraries``.
 
@@ -123,7 +123,7 @@ def serve(pool: EnginePool | None = None) -> NotebookServer:
     '[mock] Say this'
 
     Args:
-        pool: The pool that makes the calls, for which a new server is started; the default pool if
+        pool: The pool that makes the calls; a new server is started for it. The default pool if
             omitted.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The fields that the requests of OpenAI's two APIs share, in different forms.
+"""Reads the fields that OpenAI's two APIs share but nest differently.
 
-Chat Completions nests the fields of a function and of a JSON Schema in an object of their own; the
-Responses API has them beside the type.
+Chat Completions nests the fields of a function or a JSON Schema in a separate object; the Responses
+API puts them next to the field ``type``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _FORMATS = ("text", "json_object", "json_schema")
 
 
 def read_format(fields: RequestFields | None, *, schema_field: str = "") -> ResponseSchema | None:
-    """Return the schema of an answer; ``None`` for text.
+    """Return the schema that the answer must match; ``None`` for text.
 
     Args:
-        fields: The format; ``None`` if it is not set.
-        schema_field: The name of the object that holds the schema; empty if it is beside the type.
+        fields: The response format; ``None`` if it is not set.
+        schema_field: The name of the object with the schema; empty if it is next to the type.
 
     Raises:
         InvalidFieldError: If a field is invalid or not supported.
@@ -62,15 +62,15 @@ def read_tool(
     strict_schemas: dict[str, ResponseSchema],
     function_field: str = "",
 ) -> Tool:
-    """Return a tool, which the client runs.
+    """Return a tool that the client runs.
 
     Args:
         value: The tool.
-        field_path: Its path in the request.
-        strict_schemas: Receives the schema of the arguments by the name of the tool, if the tool is
-            strict.
-        function_field: The name of the object that holds the function; empty if it is beside the
-            type.
+        field_path: The path of the tool in the request.
+        strict_schemas: If the tool is strict, the schema of its arguments is added here, under the
+            tool's name.
+        function_field: The name of the object with the function; empty if the function's fields are
+            next to the type.
 
     Raises:
         InvalidFieldError: If a field is invalid or not supported.
@@ -99,10 +99,11 @@ def read_tool_choice(
     Args:
         value: A keyword, or an object that names a tool.
         tools: The tools of the request.
-        function_field: The name of the object that holds the name; empty if it is beside the type.
+        function_field: The name of the object with the tool's name; empty if the name is next to
+            the type.
 
     Raises:
-        InvalidFieldError: If it is neither, or has a field that is not supported.
+        InvalidFieldError: If the value is neither, or has a field that is not supported.
     """
     if value is None or (isinstance(value, str) and value in KEYWORDS):
         return value

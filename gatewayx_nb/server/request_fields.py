@@ -1,4 +1,4 @@
-"""Reads the fields of a request: each is used, has no effect, or is refused."""
+"""Reads the fields of a request, and refuses fields that are unknown or not supported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_NAME_LENGTH = 100
-"""Maximum number of characters of a name or a value in a message."""
+"""Maximum number of characters of a name or a value in an error message."""
 
-_KIND_NAMES = {
+_TYPE_NAMES = {
     str: "a string",
     bool: "true or false",
     int: "an integer",
@@ -29,7 +29,7 @@ _KIND_NAMES = {
 
 
 class InvalidFieldError(UsageError):
-    """A field of a request is missing, unknown or invalid.
+    """Raised if a field of a request is missing, unknown or invalid.
 
     Attributes:
         field: The path of the field, such as ``tools[0].function.name``.
@@ -49,7 +49,7 @@ class RequestFields:
             request.
 
     Raises:
-        InvalidFieldError: If it is not an object.
+        InvalidFieldError: If ``values`` is not an object.
     """
 
     def __init__(self, values: object, field_path: str = "") -> None:
@@ -62,29 +62,33 @@ class RequestFields:
     def __contains__(self, name: str) -> bool:
         return self._values.get(name) is not None
 
-    def take(self, name: str, kind: type[T]) -> T | None:
+    def take(self, name: str, expected_type: type[T]) -> T | None:
         """Return a field, or ``None`` if it is not set.
 
         Raises:
-            InvalidFieldError: If it has another type.
+            InvalidFieldError: If the field has another type.
         """
         self._known_names.add(name)
         value = self._values.get(name)
         if value is None:
             return None
-        is_number = kind is float and isinstance(value, int) and not isinstance(value, bool)
-        is_wrong_bool = isinstance(value, bool) and kind is not bool
-        if is_wrong_bool or not (isinstance(value, kind) or is_number):
-            raise InvalidFieldError(self._path_prefix + name, f"must be {_KIND_NAMES[kind]}")
+        is_number = (
+            expected_type is float and isinstance(value, int) and not isinstance(value, bool)
+        )
+        is_wrong_bool = isinstance(value, bool) and expected_type is not bool
+        if is_wrong_bool or not (isinstance(value, expected_type) or is_number):
+            raise InvalidFieldError(
+                self._path_prefix + name, f"must be {_TYPE_NAMES[expected_type]}"
+            )
         return value  # type: ignore[no-any-return]
 
-    def require(self, name: str, kind: type[T]) -> T:
+    def require(self, name: str, expected_type: type[T]) -> T:
         """Return a field that must be set.
 
         Raises:
-            InvalidFieldError: If it is missing or has another type.
+            InvalidFieldError: If the field is missing or has another type.
         """
-        value = self.take(name, kind)
+        value = self.take(name, expected_type)
         if value is None:
             raise InvalidFieldError(self._path_prefix + name, "is missing")
         return value
@@ -93,7 +97,7 @@ class RequestFields:
         """Return a string that must be set and be one of the choices.
 
         Raises:
-            InvalidFieldError: If it is missing or has another value.
+            InvalidFieldError: If the field is missing or has another value.
         """
         value = self.require(name, str)
         if value not in choices:
@@ -114,10 +118,10 @@ class RequestFields:
         return self._values.get(name)
 
     def take_list(self, name: str, read_item: Callable[[object, str], T]) -> list[T]:
-        """Return the items of a list, each read by ``read_item(item, path)``; empty if not set.
+        """Return the results of ``read_item(item, path)`` for a list; empty if it is not set.
 
         Raises:
-            InvalidFieldError: If it is not a list.
+            InvalidFieldError: If the field is not a list.
         """
         items = self.take(name, list) or []
         return [
@@ -129,7 +133,7 @@ class RequestFields:
         """Return the fields of an object, or ``None`` if it is not set.
 
         Raises:
-            InvalidFieldError: If it is not an object.
+            InvalidFieldError: If the field is not an object.
         """
         value = self.take_any(name)
         return None if value is None else RequestFields(value, self._path_prefix + name)
@@ -138,7 +142,7 @@ class RequestFields:
         """Return the fields of an object that must be set.
 
         Raises:
-            InvalidFieldError: If it is missing or not an object.
+            InvalidFieldError: If the field is missing or not an object.
         """
         if name not in self:
             raise InvalidFieldError(self._path_prefix + name, "is missing")
@@ -150,8 +154,8 @@ class RequestFields:
         """Accept fields whose value has no effect, such as ``n`` if it is 1.
 
         Args:
-            neutral: The values without effect, by the name of the field.
-            ignored_names: Fields that may have any value, because it is not used.
+            neutral: The values without effect, by field name.
+            ignored_names: Fields that may have any value, because the value is not used.
 
         Raises:
             InvalidFieldError: If a field has another value, which would have an effect.
@@ -160,11 +164,13 @@ class RequestFields:
         for name, values in neutral.items():
             if (value := self._values.get(name)) is None:
                 continue
-            # As JSON, because `True == 1` in Python.
-            neutral_values = [json.dumps(one) for one in values]
+            # The values are compared as JSON, because `True == 1` in Python.
+            neutral_values = [json.dumps(neutral_value) for neutral_value in values]
             if json.dumps(value) not in neutral_values:
-                use = f" or use {' or '.join(neutral_values)}" if neutral_values else ""
-                raise InvalidFieldError(self._path_prefix + name, f"is not supported; omit it{use}")
+                alternative = f" or use {' or '.join(neutral_values)}" if neutral_values else ""
+                raise InvalidFieldError(
+                    self._path_prefix + name, f"is not supported; omit it{alternative}"
+                )
 
     def check_all_known(self) -> None:
         """Check that every field that is set has been read.
@@ -180,23 +186,23 @@ class RequestFields:
 
 
 def read_schema(fields: RequestFields) -> ResponseSchema:
-    """Return the JSON Schema in the field ``schema``, against which the answer is validated.
+    """Return the JSON Schema in the field ``schema``, for validating the answer.
 
     Raises:
-        InvalidFieldError: If it is missing, or cannot be used.
+        InvalidFieldError: If the schema is missing or cannot be used.
     """
     return create_schema(fields.path_of("schema"), fields.require("schema", dict))
 
 
 def create_schema(field_path: str, schema: Mapping[str, Any]) -> ResponseSchema:
-    """Return a JSON Schema in a request.
+    """Return a JSON Schema from a request, for validating an answer or arguments.
 
     Args:
-        field_path: Its path in the request.
+        field_path: The path of the schema in the request.
         schema: The schema.
 
     Raises:
-        InvalidFieldError: If it cannot be used.
+        InvalidFieldError: If the schema cannot be used.
     """
     try:
         return ResponseSchema(schema)
@@ -210,7 +216,7 @@ def check_fields(options: Mapping[str, Any], field_names: Mapping[str, str]) -> 
 
     Args:
         options: The options of a call.
-        field_names: The fields, by the options that have another name.
+        field_names: The name of the field for each option whose name differs from it.
 
     Raises:
         InvalidFieldError: If a value is invalid.

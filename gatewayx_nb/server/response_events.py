@@ -1,4 +1,4 @@
-"""The response of OpenAI's Responses API, and the events that stream it.
+"""Writes responses of OpenAI's Responses API, and the events of streamed responses.
 
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def finished_response(request: ModelRequest, model: str, reply: Reply) -> dict[str, Any]:
-    """Return the response with an answer, which is completed or incomplete."""
+    """Return the response for a whole answer, with the status completed or incomplete."""
     reason = _incomplete_reason(reply)
     status = "incomplete" if reason else "completed"
     message = [_message(request, status, _text_part(reply.text))] if reply.text else []
@@ -62,7 +62,7 @@ def _incomplete_reason(reply: Reply) -> str | None:
 
 
 def _usage(usage: Usage | None) -> dict[str, Any] | None:
-    """Return the tokens of an answer, or ``None`` if the provider does not report them."""
+    """Return the token counts of an answer; ``None`` if the provider does not report them."""
     if usage is None or usage.input_tokens is None or usage.output_tokens is None:
         return None
     return {
@@ -94,7 +94,7 @@ def _text_part(text: str) -> dict[str, Any]:
 def _calls(request: ModelRequest, reply: Reply) -> list[dict[str, Any]]:
     calls = [_call(request, number, call) for number, call in enumerate(reply.tool_calls)]
     if calls and reply.finish_reason == "length":
-        calls[-1]["status"] = "incomplete"  # the model may not have finished its arguments
+        calls[-1]["status"] = "incomplete"  # its arguments may be truncated
     return calls
 
 
@@ -110,7 +110,7 @@ def _call(request: ModelRequest, number: int, call: ToolCall) -> dict[str, Any]:
 
 
 class ResponseWriter(StreamWriter):
-    """Writes the events of one response: those of its message, then those of each call.
+    """Writes the events of one response: first of its message, then of each function call.
 
     The calls are written at the end, so that no client runs a function of a truncated answer.
 
@@ -121,7 +121,7 @@ class ResponseWriter(StreamWriter):
     def __init__(self, request: ModelRequest) -> None:
         self._request = request
         self._model = ""
-        self._event_count = 0  # the next sequence number
+        self._event_count = 0  # also the next sequence number
         self._texts: list[str] = []
         message = _message(request, "in_progress")
         self._message_item: dict[str, Any] = {"output_index": 0, "item": message}
@@ -141,7 +141,7 @@ class ResponseWriter(StreamWriter):
 
     @override
     def chunk(self, chunk: Chunk) -> bytes:
-        """Return the event of a piece of text, after those that open the message."""
+        """Return the event for the text of a chunk; before the first text, open the message."""
         if not chunk.text:
             return b""
         events = b"" if self._texts else self._open_message()
@@ -152,8 +152,8 @@ class ResponseWriter(StreamWriter):
 
     @override
     def end(self, reply: Reply) -> bytes:
-        """Return the events that close the message, those of the calls, and the last one."""
-        # The text is the one that the client has received.
+        """Return the events that close the message, write the calls and end the response."""
+        # The response contains exactly the text that the client has received.
         reply = replace(reply, text="".join(self._texts))
         response = finished_response(self._request, self._model, reply)
         events = [
@@ -169,7 +169,7 @@ class ResponseWriter(StreamWriter):
 
     @override
     def error(self, error: APIError) -> bytes:
-        """Return the event of a failed response, and one that makes SDKs raise an error."""
+        """Return the event of a failed response, and an event that makes SDKs raise an error."""
         details = {"code": error.code or error.type, "message": error.message}
         response = _response(self._request, self._model, "failed", error=details)
         failure_event = self._event("response.failed", response=response)
@@ -196,13 +196,13 @@ class ResponseWriter(StreamWriter):
         location = {"item_id": item["id"], "output_index": index}
         open_item = {**item, "status": "in_progress", "arguments": ""}
         arguments = item["arguments"]
-        name = "response.function_call_arguments"
+        event_type = "response.function_call_arguments"
         yield self._event("response.output_item.added", output_index=index, item=open_item)
-        yield self._event(f"{name}.delta", **location, delta=arguments)
-        yield self._event(f"{name}.done", **location, name=item["name"], arguments=arguments)
+        yield self._event(f"{event_type}.delta", **location, delta=arguments)
+        yield self._event(f"{event_type}.done", **location, name=item["name"], arguments=arguments)
         yield self._event("response.output_item.done", output_index=index, item=item)
 
-    def _event(self, kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
-        values = {"type": kind, "sequence_number": self._event_count, **fields}
+    def _event(self, event_type: str, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
+        values = {"type": event_type, "sequence_number": self._event_count, **fields}
         self._event_count += 1
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(values))
+        return b"event: %b\ndata: %b\n\n" % (event_type.encode(), msgspec.json.encode(values))

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API, without state: each request holds the whole conversation.
+"""Implements OpenAI's Responses API without stored state: a request has the whole conversation.
 
 Source: https://platform.openai.com/docs/api-reference/responses
 """
@@ -59,7 +59,7 @@ _ECHOED_FIELDS: Mapping[str, object] = {
     "truncation": "disabled",
     "user": None,
 }
-"""The fields of a request that its response repeats, with their values if they are not set."""
+"""The fields of a request that its response repeats, with their default values."""
 
 
 class ResponsesAPI(ModelAPI):
@@ -67,18 +67,18 @@ class ResponsesAPI(ModelAPI):
 
     @override
     def read(self, body: RequestFields) -> ModelRequest:
-        """Return the request in a body."""
+        """Return the request that a body contains."""
         _refuse_state(body)
         strict_schemas: dict[str, ResponseSchema] = {}
         tools = body.take_list("tools", partial(read_tool, strict_schemas=strict_schemas))
         options: dict[str, Any] = {
             "model": body.require("model", str),
-            "messages": [*_instructions(body), *read_input(body.take_any("input"))],
+            "messages": [*_read_instructions(body), *read_input(body.take_any("input"))],
             "temperature": body.take("temperature", float),
             "top_p": body.take("top_p", float),
-            "max_tokens": _max_tokens(body),
-            "effort": _effort(body.take_object("reasoning")),
-            "schema": _schema(body.take_object("text")),
+            "max_tokens": _read_max_tokens(body),
+            "effort": _read_effort(body.take_object("reasoning")),
+            "schema": _read_schema(body.take_object("text")),
             **tool_options(tools, read_tool_choice(body.take_any("tool_choice"), tools)),
         }
         is_streamed = body.take("stream", bool) or False
@@ -92,7 +92,7 @@ class ResponsesAPI(ModelAPI):
             is_streamed,
             parallel_calls=parallel_calls,
             strict_tools=strict_schemas,
-            echo=_echo(body),
+            echo=_echoed_fields(body),
         )
 
     @override
@@ -111,7 +111,7 @@ class ResponsesAPI(ModelAPI):
         return error.openai
 
 
-def _echo(body: RequestFields) -> dict[str, msgspec.Raw]:
+def _echoed_fields(body: RequestFields) -> dict[str, msgspec.Raw]:
     """Return the fields that the response repeats, encoded once for all events of a stream."""
     values = {name: body.take_any(name) for name in _ECHOED_FIELDS}
     # Unlike msgspec, `json` encodes lone surrogates and integers of any size.
@@ -134,20 +134,20 @@ def _refuse_state(body: RequestFields) -> None:
             )
 
 
-def _instructions(body: RequestFields) -> list[Message]:
-    # They precede the system messages of the input, to which the call appends them.
+def _read_instructions(body: RequestFields) -> list[Message]:
+    # The instructions precede the system messages of the input, which the call appends to them.
     text = body.take("instructions", str)
     return [Message("system", text)] if text else []
 
 
-def _max_tokens(body: RequestFields) -> int | None:
+def _read_max_tokens(body: RequestFields) -> int | None:
     limit = body.take("max_output_tokens", int)
     if limit is not None and limit < 1:
         raise InvalidFieldError("max_output_tokens", f"must be an integer >= 1, got {limit}")
     return limit
 
 
-def _effort(reasoning: RequestFields | None) -> str | None:
+def _read_effort(reasoning: RequestFields | None) -> str | None:
     if reasoning is None:
         return None
     effort = reasoning.require_choice("effort", EFFORTS) if "effort" in reasoning else None
@@ -156,7 +156,7 @@ def _effort(reasoning: RequestFields | None) -> str | None:
     return effort
 
 
-def _schema(text: RequestFields | None) -> ResponseSchema | None:
+def _read_schema(text: RequestFields | None) -> ResponseSchema | None:
     if text is None:
         return None
     schema = read_format(text.take_object("format"))

@@ -1,4 +1,4 @@
-"""The standalone server, which runs until it is stopped."""
+"""Runs the standalone server until it is stopped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PORT = 3001
 _MAX_PORT = 65_535
 
 _SIGTERM_STATUS = 128 + signal.SIGTERM
-"""The exit status of a process that SIGTERM has ended."""
+"""The exit status of a process that was ended by SIGTERM."""
 
 
 def serve_forever(pool: EnginePool, host: str = HOST, port: int = PORT) -> None:
@@ -36,12 +36,12 @@ def serve_forever(pool: EnginePool, host: str = HOST, port: int = PORT) -> None:
 
     Args:
         pool: The pool that makes the calls.
-        host: The address; any other than a loopback address lets other machines connect.
-        port: The port; 0 chooses a free one.
+        host: The address; unless it is a loopback address, other machines can connect.
+        port: The port; 0 chooses a free port.
 
     Raises:
         UsageError: If the port is not a number from 0 to 65,535.
-        ConfigError: If the server cannot use the address or the port, or has no token.
+        ConfigError: If the server cannot use the address or the port, or cannot read its token.
         KeyboardInterrupt: After Ctrl-C.
         SystemExit: After SIGTERM.
     """
@@ -79,7 +79,7 @@ def _listen(host: str, port: int) -> socket.socket:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise ConfigError(
                 f"port {port} is in use.",
-                hint="Choose another with `--port`; use 0 for any free port.",
+                hint="Choose another port with `--port`; `--port 0` chooses any free port.",
             ) from None
         reason = getattr(error, "strerror", None) or "it is not an address"
         raise ConfigError(
@@ -101,8 +101,8 @@ def _exit_at_sigterm() -> Iterator[None]:
     def stop(_: int, __: FrameType | None) -> NoReturn:
         raise SystemExit(_SIGTERM_STATUS)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous_handler = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous_handler)

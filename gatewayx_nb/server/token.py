@@ -1,4 +1,4 @@
-"""The bearer token of the server: its file, and the middleware that checks it."""
+"""Creates and stores the server's bearer token, and checks the token of each request."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FILE_NAME = "server_token"
 STATUS_PATHS = frozenset({"/health", "/engines/status", "/security/status"})
 """Paths that need no token, unless other machines can connect."""
 
-_MIN_LENGTH, _MAX_LENGTH = 20, 500
+_MIN_TOKEN_LENGTH, _MAX_TOKEN_LENGTH = 20, 500
 
 
 def new_token() -> Secret:
@@ -57,11 +57,11 @@ def stored_token(env: Mapping[str, str]) -> tuple[Secret, bool]:
         make_secrets_folder(path.parent)
         token = new_token()
         is_new = _write_new(path, token)
-    return (token if is_new else _read(path)), is_new
+    return (token if is_new else _read_token(path)), is_new
 
 
 def _write_new(path: Path, token: str) -> bool:
-    """Write a file that only its owner may read, unless it exists."""
+    """Write a file that only its owner can read, unless it exists; return whether it is new."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
         handle = os.open(path, flags, 0o600)
@@ -77,16 +77,16 @@ def _write_new(path: Path, token: str) -> bool:
     return True
 
 
-def _read(path: Path) -> Secret:
+def _read_token(path: Path) -> Secret:
     handle = open_private(path, is_own=True)
     with open(handle, "rb") as file:  # noqa: PTH123 - a file descriptor
         restrict_to_owner(file.fileno(), path)
-        text = file.read(_MAX_LENGTH + 1).decode("ascii", "replace").strip()
+        text = file.read(_MAX_TOKEN_LENGTH + 1).decode("ascii", "replace").strip()
     is_token = text.isascii() and text.isprintable() and " " not in text
-    if not (is_token and _MIN_LENGTH <= len(text) <= _MAX_LENGTH):
+    if not (is_token and _MIN_TOKEN_LENGTH <= len(text) <= _MAX_TOKEN_LENGTH):
         raise ConfigError(
             f"{str(path)!r} contains no token.",
-            hint=f"Remove it with `rm {quoted_path(path)}`; the server then makes a new one.",
+            hint=f"Remove the file with `rm {quoted_path(path)}`; the server then creates one.",
         )
     return Secret(text)
 
@@ -119,13 +119,13 @@ class TokenRequired:
                 "param": None,
                 "code": "invalid_api_key",
             }
-            # Anthropic's SDK reads the type beside the error.
+            # Anthropic's SDK reads the outer `type`.
             content = {"type": "error", "error": error}
             headers = {"WWW-Authenticate": "Bearer", **NO_RETRY}
             await json_response(content, 401, headers)(scope, receive, send)
 
     def _is_admitted(self, scope: Scope) -> bool:
-        # The path as it is routed: any path that is not listed needs the token.
+        # This is the path as it is routed, so any path that is not listed needs the token.
         if scope["path"] in self._open_paths:
             return True
         headers = Headers(scope=scope)
@@ -133,7 +133,7 @@ class TokenRequired:
             *map(_bearer_token, headers.getlist("authorization")),
             *headers.getlist("x-api-key"),
         ]
-        # All must match, so that a proxy and this server cannot disagree on which one counts.
+        # All tokens must match, so that a proxy and this server cannot use different ones.
         return bool(tokens) and all(self._is_token(value) for value in tokens)
 
     def _is_token(self, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""The tools in a request, which the client itself runs."""
+"""Reads the tools of a request, which the client itself runs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 KEYWORDS = ("auto", "none", "required")
-"""The values of the option ``tool_choice`` of a call that do not name a tool."""
+"""The values of a call's option ``tool_choice`` that are not names of tools."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 def client_tool(
@@ -32,14 +32,14 @@ def client_tool(
     Args:
         field_path: The path in the request of the object with the tool's fields.
         name: The name of the tool.
-        description: What it does.
-        schema: JSON Schema of its arguments; ``None`` or empty if it has none.
+        description: What the tool does.
+        schema: The JSON Schema of the tool's arguments; ``None`` or empty if it takes none.
         schema_field: The name of the field with the schema.
 
     Raises:
         InvalidFieldError: If the name or the schema is invalid.
     """
-    if not _NAME.fullmatch(name):
+    if not _TOOL_NAME.fullmatch(name):
         rule = "must be 1 to 64 ASCII letters, digits, '_' or '-', and not begin with a digit"
         raise InvalidFieldError(f"{field_path}.name", rule)
     parameters = {"type": "object", **schema} if schema else {"type": "object", "properties": {}}
@@ -72,10 +72,10 @@ def tool_options(tools: Sequence[Tool], choice: str | None) -> dict[str, Any]:
 
     Args:
         tools: The tools.
-        choice: A keyword or the name of a tool; ``None`` if not set.
+        choice: A keyword or the name of a tool; ``None`` if it is not set.
 
     Raises:
-        InvalidFieldError: If a tool is required, and there is none.
+        InvalidFieldError: If the choice requires a tool, but there is none.
     """
     if tools:
         return {"tools": list(tools), "tool_choice": choice, "max_turns": 1}

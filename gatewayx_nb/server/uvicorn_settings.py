@@ -1,4 +1,4 @@
-"""The settings of Uvicorn, for the server of a notebook and the standalone server."""
+"""The Uvicorn settings of the notebook's server and of the standalone server."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import uvicorn
 HOST = "127.0.0.1"
 
 SHUTDOWN_TIMEOUT = 10
-"""Seconds that open streams have to end when a server is stopped."""
+"""Seconds in which open streams can end when a server is stopped."""
 
 
 THREAD = "gatewayx server"
-"""Name of the thread of a notebook's server."""
+"""Name of the thread in which a notebook's server runs."""
 
 
 def uvicorn_settings(app: object, *, is_public: bool = False) -> uvicorn.Config:
-    """Return the settings of Uvicorn, which logs neither requests nor errors.
+    """Return settings with which Uvicorn logs neither requests nor errors.
 
     The text of an error may contain a prompt or a key; the application logs its class and line.
 
@@ -42,5 +42,5 @@ def uvicorn_settings(app: object, *, is_public: bool = False) -> uvicorn.Config:
 
 
 def _is_other_thread(_: logging.LogRecord) -> bool:
-    """Return whether a record is not from a server of this package."""
+    """Return whether a record was logged outside the thread of a notebook's server."""
     return threading.current_thread().name != THREAD

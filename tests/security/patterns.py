@@ -29,7 +29,7 @@ _METHODS = _FUNCTIONS - {"compile"}
 LOCAL_NAMES = {
     "name": "top_p",
     "provider_name": "top_p",
-    "forms": ("/home/me/project", "me"),
+    "variants": ("/home/me/project", "me"),
     "form": "sk-0123456789abcdef",
     "source": "[a-z]",  # a pattern from outside; see tests/test_bounded_patterns.py
     "pattern": "[a-z]",  # the caller's own pattern, for `gx.scorers.matches`
