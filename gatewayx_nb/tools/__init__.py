@@ -1,4 +1,4 @@
-"""Calls in which a model calls functions: the loop, the permission and the result of a call."""
+"""Calls in which a model calls functions: the loop of requests, permissions and results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Approve", "ToolHost", "ToolLoop"]
 
-# Most calls have no tools.
+# The modules are imported on first use, because most calls have no tools.
 __getattr__ = attach_modules(
     __name__,
     {

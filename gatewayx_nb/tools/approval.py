@@ -29,7 +29,7 @@ _MAX_QUESTIONS = 3
 
 
 class RefusedError(Exception):
-    """A call is not permitted; the message is sent to the model."""
+    """Raised if a tool call is not permitted; the message is sent to the model."""
 
 
 @dataclass
@@ -37,13 +37,14 @@ class Approval:
     """The permissions of one call with tools.
 
     Attributes:
-        approve: Who permits the calls that need permission.
+        approve: How calls that need permission are approved: ``"ask"``, ``"never"``, ``"always"``
+            or a function.
         always: The tools that the user has permitted for the rest of the call.
-        risk: Why functions that are not read-only need permission: the model may follow a
-            stranger's instructions. Empty if the model has read only results of trusted functions.
-        model: The name of the calling model in the question.
-        is_recorded: Whether the calls come from a cassette that has no results for them. Then
-            ``"always"``, which applies to a live model, does not permit them.
+        risk: Why functions that are not read-only need permission, because the model may follow
+            instructions from others. Empty if the model has read only results of trusted functions.
+        model: The name of the model, as shown in the question to the user.
+        is_recorded: Whether the calls come from a cassette that has no results for them.
+            ``"always"`` does not permit such calls, because it applies to a live model.
     """
 
     approve: Approve | Callable[[Step], object] = "ask"
@@ -55,13 +56,13 @@ class Approval:
     def decide(
         self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
     ) -> str:
-        """Return who permits a call; see `Step.allowed_by`. This may ask the user in this thread.
+        """Return who permits a call; see `Step.allowed_by`. The user may be asked in this thread.
 
         Args:
             tool: The tool.
             call: The call.
-            arguments: Its arguments.
-            can_ask: Whether this is the thread that waits for the call.
+            arguments: The arguments of the call.
+            can_ask: Whether the user can be asked, because this thread waits for the call.
 
         Raises:
             RefusedError: If nobody permits the call.
@@ -92,10 +93,10 @@ class Approval:
             return "you"
         if not can_ask:
             raise self._cannot_ask_error(call)
-        return self._ask(tool, call, arguments)
+        return self._ask_user(tool, call, arguments)
 
     def _cannot_ask_error(self, call: ToolCall) -> Exception:
-        """Return the error to raise if nobody can be asked."""
+        """Return the error to raise if the user cannot be asked."""
         if not self.is_recorded:
             return RefusedError("the call needs permission, and nobody can be asked")
         return CassetteMissError(
@@ -112,8 +113,8 @@ class Approval:
         Args:
             approve: The function.
             step: The call.
-            raises: Whether its exceptions are raised unchanged, because it runs in the caller's
-                thread; otherwise, they become a `UsageError`.
+            raises: Whether exceptions of the function are raised unchanged, because it runs in the
+                caller's thread; otherwise, they are converted to a `UsageError`.
         """
         try:
             answer = approve(step)
@@ -128,10 +129,10 @@ class Approval:
     def _is_risky(self, tool: Tool) -> bool:
         return tool.ask or (bool(self.risk) and not tool.read_only)
 
-    def _ask(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
+    def _ask_user(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
         reason = tool.ask_reason or ("" if tool.ask else f" {self.risk}")
         question = plain(
-            f"{self.model} calls {_call_source(call, arguments)}{reason}."
+            f"{self.model} calls {_call_expression(call, arguments)}{reason}."
             f" Allow it? [y]es, [a]lways for {call.name} in this call, [n]o, [s]top: "
         )
         for _ in range(_MAX_QUESTIONS):
@@ -153,10 +154,11 @@ class Approval:
 
 
 def _checked_answer(answer: object) -> bool:
-    """Return the answer of a function ``approve``.
+    """Return the answer of the function ``approve``, which must be a bool.
 
     Raises:
-        UsageError: If it is not a bool, because any true object, even "no", would permit the call.
+        UsageError: If the answer is not a bool. Otherwise, any true object, even "no", would permit
+            the call.
     """
     if isinstance(answer, bool):
         return answer
@@ -168,9 +170,9 @@ def _checked_answer(answer: object) -> bool:
     )
 
 
-def _call_source(call: ToolCall, arguments: dict[str, object]) -> str:
+def _call_expression(call: ToolCall, arguments: dict[str, object]) -> str:
     """Return a call as it is written in Python, for a question to the user."""
-    # A name that is not an identifier could end the line, and hide what is called.
+    # A name that is not an identifier could end the line, and so hide what is called.
     arguments_text = ", ".join(
         f"{argument_name(name)}={value!r}" for name, value in arguments.items()
     )

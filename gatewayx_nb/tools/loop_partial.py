@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LoopPartial:
     """The partial answer to the current request, with the steps and usage of earlier requests.
 
-    It has the attributes of a `PartialReply`; most come from the current request.
+    It has the attributes of a `PartialReply`, most of which are those of the current request.
 
     Attributes:
         replies: The replies to the finished requests.
@@ -37,22 +37,22 @@ class LoopPartial:
         self.started = time.monotonic()
 
     def begin_request(self, current_reply: PartialReply) -> None:
-        """Show the answer to the next request from now on."""
+        """Switch to the answer to the next request."""
         self._current_reply, self._are_tools_running = current_reply, False
 
     def keep_text(self) -> None:
-        """Put the text of the last reply, which the provider paused, before the next text."""
+        """Keep the text of the last reply, which the provider paused, to precede the next text."""
         self._paused_text.append(self.replies[-1].text)
 
     def begin_tools(self) -> str:
-        """Show only the steps while tools run; return the text before their calls."""
+        """Hide the text of the answer while tools run; return the text before the tool calls."""
         self._are_tools_running = True
         text = "".join((*self._paused_text, self.replies[-1].text))
         self._paused_text = []
         return text
 
     def begin_step(self, index: int) -> None:
-        """Note when the function of a step begins to run."""
+        """Record that the function of a step begins to run."""
         self._step_starts[index] = time.monotonic()
 
     @property
@@ -68,19 +68,19 @@ class LoopPartial:
     def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
         """Return the partial answer as a reply."""
         if self._are_tools_running:
-            last = replace(
+            last_reply = replace(
                 self.replies[-1],
                 text="",
                 tool_calls=(),
                 finish_reason="other",
                 interrupted=interrupted,
             )
-            return _merged_reply(self.replies[:-1], last, self._ended_steps())
-        last = self._current_reply.reply(interrupted=interrupted, parsed=parsed)
-        return self._merged_reply(self.replies, last)
+            return _merged_reply(self.replies[:-1], last_reply, self._ended_steps())
+        last_reply = self._current_reply.reply(interrupted=interrupted, parsed=parsed)
+        return self._merged_reply(self.replies, last_reply)
 
     def _ended_steps(self) -> list[Step]:
-        """Return the steps; a function that was running is marked as stopped."""
+        """Return the steps; mark functions that were running as stopped."""
         now = time.monotonic()
         return [
             replace(
@@ -95,7 +95,7 @@ class LoopPartial:
         ]
 
     def whole_reply(self) -> Reply:
-        """Return the reply after the last request."""
+        """Return the final reply, with the steps and usage of all requests."""
         return self._merged_reply(self.replies[:-1], self.replies[-1])
 
     def _merged_reply(self, earlier_replies: Sequence[Reply], last_reply: Reply) -> Reply:

@@ -1,4 +1,4 @@
-"""A call whose model calls functions: requests and tool calls in turn, until the answer."""
+"""Runs a call with tools: alternates requests and tool calls until the model answers."""
 
 from __future__ import annotations
 
@@ -38,17 +38,19 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.tools.approval import Approve
 
-_MAX_CALLS = 100
-"""Maximum number of tool calls in one turn that are run."""
+_MAX_CALLS_PER_TURN = 100
+"""Maximum number of tool calls that are run in one turn."""
 
-_LOOP_OPTIONS = ("max_turns", "approve")
+_WHOLE_CALL_OPTIONS = ("max_turns", "approve")
 """Options that apply to the whole call, not to its requests."""
 
-_NOT_RUN = f"only the first {_MAX_CALLS} calls of a turn are run; this call was not"
+_NOT_RUN_MESSAGE = (
+    f"only the first {_MAX_CALLS_PER_TURN} calls of a turn are run; this call was not"
+)
 
 
 class ToolHost(Protocol):
-    """What a call with tools needs from the pool."""
+    """The services that a call with tools needs from the pool."""
 
     @property
     def portal(self) -> Portal:
@@ -60,7 +62,7 @@ class ToolHost(Protocol):
 
     @property
     def tool_timeout(self) -> float:
-        """Maximum seconds for a function that is asynchronous or runs in a worker thread."""
+        """Maximum number of seconds for an asynchronous function, or one in a worker thread."""
 
     @property
     def workers(self) -> WorkerThreads | None:
@@ -73,11 +75,11 @@ class ToolHost(Protocol):
         """Return a call that returns this reply; nothing is sent."""
 
     def slot(self, chat: object) -> ConversationSlot | None:
-        """Return the position of the next turn in a conversation; ``None`` without one."""
+        """Return the slot of the next turn in a conversation; ``None`` without a conversation."""
 
     @property
     def runs_recorded_calls(self) -> bool:
-        """Whether the user has requested to run the functions that a replayed model calls."""
+        """Whether the user has chosen to run the functions that are called in replayed replies."""
 
     def redactor(self) -> Callable[[str], str]:
         """Return a function that masks the keys of the pool in a string."""
@@ -85,25 +87,25 @@ class ToolHost(Protocol):
     def recorded_results(
         self, messages: Sequence[Message], options: CallOptions
     ) -> Sequence[ToolResult] | None:
-        """Return the recorded results of the calls at the end of a conversation, if any.
+        """Return the recorded results of the tool calls at the end of a conversation, if any.
 
         Raises:
-            CassetteMissError: If a replayed cassette has none.
+            CassetteMissError: If a cassette is being replayed and has no results for the calls.
         """
 
 
 class ToolLoop:
     """A call with tools; implements `PlannedCall`.
 
-    Each request is a planned call of its own, with its own limits, retries and recording.
+    Each request is a separate planned call, with its own limits, retries and recording.
 
     Args:
         host: The pool.
         prompt: The prompt.
-        options: Normalized options, with tools.
+        options: The normalized options, including tools.
         streamed: Whether the caller receives the answer as it arrives.
-        resumed: The reply whose tool calls are answered first, instead of a request.
-        submitted: The results of these calls by ID; if omitted, the tools are run.
+        resumed: The reply to continue, whose tool calls are answered before the first request.
+        submitted: The results of the tool calls of ``resumed``, by ID; if omitted, the tools run.
         caller_thread: The thread that already waits for the call; a new one if omitted.
 
     Raises:
@@ -126,12 +128,12 @@ class ToolLoop:
         self.portal, self.caller_thread = host.portal, caller_thread or CallerThread()
         self._host, self._streamed, self._redact = host, streamed, host.redactor()
         self._tools = {tool.name: tool for tool in cast("tuple[Tool, ...]", options["tools"])}
-        # The reply that is continued counts as the first turn.
+        # A resumed reply counts as the first turn.
         self._max_turns = (options.get("max_turns") or DEFAULT_MAX_TURNS) + (resumed is not None)
         self._max_cost = cast("Decimal | None", options.get("max_cost"))
         messages = read_messages(prompt)
-        if pictures := cast("tuple[Image, ...]", options.get("images", ())):
-            messages = attach_images(messages, pictures)
+        if attached_images := cast("tuple[Image, ...]", options.get("images", ())):
+            messages = attach_images(messages, attached_images)
         self._messages: tuple[Message, ...] = messages
         self._slot = host.slot(options.get("chat"))
         self._options = _turn_options(options, self._slot)
@@ -160,7 +162,7 @@ class ToolLoop:
 
     @property
     def partial(self) -> PartialReply:
-        """The part of the answer received so far, with the steps before it."""
+        """The part of the answer received so far, and the steps before it."""
         return cast("PartialReply", self._partial)
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
@@ -168,7 +170,7 @@ class ToolLoop:
 
         Raises:
             GatewayError: If a request fails.
-            TruncatedError: If the reply to a row has tool calls that were not run.
+            TruncatedError: In a map, if the last reply has tool calls that were not run.
             KeyboardInterrupt: If the user stops a tool.
         """
         try:
@@ -193,13 +195,13 @@ class ToolLoop:
 
     def _open_turn(self) -> OpenTurn:
         """Return what is needed to continue the call."""
-        functions = ("tools", "chat")
-        options = {name: value for name, value in self._options.items() if name not in functions}
+        live_options = ("tools", "chat")
+        options = {name: value for name, value in self._options.items() if name not in live_options}
         return OpenTurn(self._messages, options, tuple(self._tools))
 
     def _plan_turn(self) -> PlannedCall:
         options: CallOptions = {**self._options}
-        # A choice of "required" or of one tool would never let the model answer.
+        # With "required" or the name of a tool, the model could never answer.
         if options.get("tool_choice") not in (None, "none"):
             options["tool_choice"] = "auto"
         if self._max_cost is not None:
@@ -218,7 +220,7 @@ class ToolLoop:
             raise call.deadline_error() from None
 
     async def _continue(self, reply: Reply) -> bool:
-        """Add a reply and the results of its calls to the conversation, unless the reply is final.
+        """Add a reply and the results of its tool calls to the messages, unless the reply is final.
 
         Returns:
             Whether another request follows.
@@ -255,20 +257,26 @@ class ToolLoop:
         """Run the calls of a turn, and return their results in the same order."""
         self._approval.model = f"{self._partial.engine}:{self._partial.model}".rstrip(":")
         results: list[ToolResult] = []
-        while len(results) < min(len(calls), _MAX_CALLS):
+        while len(results) < min(len(calls), _MAX_CALLS_PER_TURN):
             start = len(results)
-            count = max(1, self._runner.count_concurrent(calls[start:_MAX_CALLS]))
-            first = len(self._partial.steps)
-            for number, call in enumerate(calls[start : start + count], start):
+            concurrent_count = max(
+                1, self._runner.count_concurrent(calls[start:_MAX_CALLS_PER_TURN])
+            )
+            first_step = len(self._partial.steps)
+            for number, call in enumerate(calls[start : start + concurrent_count], start):
                 self._add_step(Step(call, call.parsed_arguments()), is_first=number == 0)
-            if count == 1:
-                results.append(await self._run_step(first))
+            if concurrent_count == 1:
+                results.append(await self._run_step(first_step))
             else:
-                results += await gather_or_cancel(map(self._run_step, range(first, first + count)))
-        for call in calls[_MAX_CALLS:]:
-            step = Step(call, call.parsed_arguments(), sent=_NOT_RUN, error=_NOT_RUN)
+                results += await gather_or_cancel(
+                    map(self._run_step, range(first_step, first_step + concurrent_count))
+                )
+        for call in calls[_MAX_CALLS_PER_TURN:]:
+            step = Step(
+                call, call.parsed_arguments(), sent=_NOT_RUN_MESSAGE, error=_NOT_RUN_MESSAGE
+            )
             self._add_step(replace(step, seconds=0.0), is_first=False)
-            results.append(ToolResult(call.id, _NOT_RUN, name=call.name, is_error=True))
+            results.append(ToolResult(call.id, _NOT_RUN_MESSAGE, name=call.name, is_error=True))
         return results
 
     async def _run_step(self, index: int) -> ToolResult:
@@ -280,7 +288,7 @@ class ToolLoop:
         return outcome.result
 
     def _submitted_results(self, calls: Sequence[ToolCall]) -> list[ToolResult] | None:
-        """Return and forget the results that the caller has submitted, if any."""
+        """Return the results that the caller has submitted, if any; later calls return ``None``."""
         submitted_results, self._submitted = self._submitted, None
         if submitted_results is None:
             return None
@@ -296,7 +304,7 @@ class ToolLoop:
     def _replayed_results(
         self, reply: Reply, message: Message, calls: Sequence[ToolCall]
     ) -> list[ToolResult] | None:
-        """Return the recorded results of the calls of a replayed reply, if any."""
+        """Return the recorded results of a replayed reply's tool calls, if any."""
         if not reply.replayed:
             return None
         recorded_results = self._host.recorded_results((*self._messages, message), self._options)
@@ -320,7 +328,7 @@ class ToolLoop:
         return results
 
     def _add_step(self, step: Step, *, is_first: bool) -> None:
-        """Add a step; the first step of a turn has the text before the calls."""
+        """Add a step; the first step of a turn also has the text before the tool calls."""
         if is_first and self._text_before:
             step = replace(step, text=self._text_before)
         self._partial.steps.append(step)
@@ -335,8 +343,8 @@ class ToolLoop:
 
 
 def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOptions:
-    """Return the options of each request; only the whole call is added to a conversation."""
-    unneeded_options = {*_LOOP_OPTIONS, "images", "chat"}
+    """Return the options of each request, which itself is not added to a conversation."""
+    unneeded_options = {*_WHOLE_CALL_OPTIONS, "images", "chat"}
     turn_options = {name: value for name, value in options.items() if name not in unneeded_options}
     if slot is not None:
         turn_options["chat"] = slot.without_adding()
@@ -355,17 +363,17 @@ def _has_outside_result(messages: Iterable[Message], tools: Mapping[str, Tool]) 
 
 
 def _is_outside(tool: Tool | None) -> bool:
-    """Return whether the results of a tool are untrusted; an unknown tool is ``None``."""
+    """Return whether the results of a tool are untrusted; pass ``None`` for an unknown tool."""
     return tool is None or tool.outside
 
 
 def _answer_message(reply: Reply, calls: Sequence[ToolCall]) -> Message:
-    """Return a reply as a message with calls that every provider accepts.
+    """Return a reply as a message whose tool calls every provider accepts.
 
     Some providers accept only a JSON object as arguments, so other arguments become ``{}``.
     """
     valid_calls = tuple(
-        call if _is_object(call.arguments) else replace(call, arguments="{}") for call in calls
+        call if _is_json_object(call.arguments) else replace(call, arguments="{}") for call in calls
     )
     if valid_calls == reply.tool_calls:
         return reply.message
@@ -378,7 +386,7 @@ def _answer_message(reply: Reply, calls: Sequence[ToolCall]) -> Message:
     return Message("assistant", message.parts, carried=carried)
 
 
-def _is_object(text: str) -> bool:
+def _is_json_object(text: str) -> bool:
     try:
         return isinstance(bounded_json.loads(text), dict)
     except (ValueError, RecursionError):
@@ -386,7 +394,7 @@ def _is_object(text: str) -> bool:
 
 
 def _unfinished_error(reply: Reply, max_turns: int) -> TruncatedError:
-    """Return the error for a row whose model has requested tool calls instead of an answer."""
+    """Return the error for a row if the last reply has tool calls instead of an answer."""
     if reply.finish_reason == "length":
         message = "the answer ended at its maximum length, within a tool call."
         hint = Hint("raise_option", option="max_tokens")
@@ -396,5 +404,5 @@ def _unfinished_error(reply: Reply, max_turns: int) -> TruncatedError:
     error = TruncatedError(
         message, hint=hint, engine=reply.engine, model=reply.model, topic="no-answer-after-calls"
     )
-    error.partial, error.should_retry = reply.text, True  # the next run asks about the row again
+    error.partial, error.should_retry = reply.text, True  # the next run of the map sends it again
     return error

@@ -31,16 +31,16 @@ T = TypeVar("T")
 
 _IMMUTABLE_TYPES = (str, int, float, bool, type(None))
 
-_TEXT_RUN = re.compile(rb"[ -~]{8,}")
-"""Text that may contain a part of a key, which has only printable ASCII characters."""
+_PRINTABLE_TEXT = re.compile(rb"[ -~]{8,}")
+"""Matches text that may contain a key; keys have only printable ASCII characters."""
 
 _CANCEL_TIMEOUT = 2.0
-"""Maximum seconds to wait for a cancelled function to end."""
+"""Maximum number of seconds to wait for a cancelled function to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished tool call: the step, and the parts of the result that the model receives."""
+    """The outcome of a tool call: the step, and the parts of the result for the model."""
 
     step: Step
     parts: tuple[str | Image, ...]
@@ -51,7 +51,7 @@ class Outcome:
 
     @property
     def result(self) -> ToolResult:
-        """The result."""
+        """The result, as it is sent to the model."""
         call = self.step.call
         return ToolResult(call.id, self.parts, call.name, bool(self.step.error))
 
@@ -64,8 +64,8 @@ class ToolRunner:
         approval: Decides whether a tool may be called.
         caller_thread: The thread that waits for the call, in which plain functions run.
         workers: The threads in which plain functions run if no thread waits, as in a map.
-        timeout: Maximum seconds for an asynchronous function, and for any function if no thread
-            waits.
+        timeout: Maximum number of seconds for an asynchronous function, and for any function if no
+            thread waits.
         redact: Masks the keys of the pool in a string.
         keeps_results: Whether the steps keep what the functions return, which may be large.
     """
@@ -97,7 +97,9 @@ class ToolRunner:
         if tool is not None and tool.outside:
             step = replace(step, outside=True)
         try:
-            outcome = await (self._call(tool, step) if tool else self._refuse_name(step))
+            outcome = await (
+                self._run_tool(tool, step) if tool else self._refuse_unknown_name(step)
+            )
         except RefusedError as error:
             outcome = _failed_outcome(step, self._redact(str(error)))
         if step.outside:
@@ -105,10 +107,10 @@ class ToolRunner:
         return outcome.with_duration(time.monotonic() - started_at)
 
     def count_concurrent(self, calls: Iterable[ToolCall]) -> int:
-        """Return how many of the first calls may run at the same time.
+        """Return how many calls, counted from the first, may run at the same time.
 
-        Only asynchronous functions that need no permission may do so. After a result from outside,
-        all functions that are not read-only need permission.
+        Only asynchronous functions that need no permission may run at the same time. After a result
+        from outside, all functions that are not read-only need permission.
         """
         count, is_risky = 0, bool(self._approval.risk)
         for call in calls:
@@ -125,7 +127,7 @@ class ToolRunner:
         if tool is None or tool.outside:
             step = replace(step, outside=True)
             self._approval.risk = OUTSIDE_RESULT
-        outcome = self._outcome(step, dict(step.arguments), "you", value)
+        outcome = self._create_outcome(step, dict(step.arguments), "you", value)
         return outcome.with_duration(0.0)
 
     def close(self) -> None:
@@ -133,23 +135,23 @@ class ToolRunner:
         if self._portal is not None:
             self._portal.stop()
 
-    async def _call(self, tool: Tool, step: Step) -> Outcome:
+    async def _run_tool(self, tool: Tool, step: Step) -> Outcome:
         try:
             bound_arguments = tool.bind(step.call.arguments)
             arguments = dict(bound_arguments.arguments)
             if not all(type(value) in _IMMUTABLE_TYPES for value in arguments.values()):
-                # Bind again, so that the step keeps its own objects if the function changes them.
+                # The step gets its own copies, which the function cannot change.
                 arguments = dict(tool.bind(step.call.arguments).arguments)
         except ValueError as error:
             raise RefusedError(str(error)) from None
         except Exception as error:  # noqa: BLE001 - the parameter types are user code
             raise RefusedError(error_text(error)) from None
-        # A positional-only parameter can only be passed with all parameters before it.
+        # A positional-only parameter can be passed only together with all parameters before it.
         bound_arguments.apply_defaults()
         if _is_async(tool.function):
             allowed_by = await self._permit(tool, step, arguments)
             function = partial(tool.function, *bound_arguments.args, **bound_arguments.kwargs)
-            finish = partial(self._outcome, step, arguments, allowed_by)
+            finish = partial(self._create_outcome, step, arguments, allowed_by)
             return await self._run_async(function, finish)
         call = partial(self._call_here, tool, step, bound_arguments, arguments)
         if self._caller_thread.is_waiting:
@@ -168,15 +170,15 @@ class ToolRunner:
         """Ask for permission and call the function, in this thread."""
         allowed_by = self._approval.decide(tool, step.call, arguments, can_ask=can_ask)
         try:
-            outcome: object = tool.function(*bound_arguments.args, **bound_arguments.kwargs)
+            returned: object = tool.function(*bound_arguments.args, **bound_arguments.kwargs)
         except BaseException as error:
-            # The user can interrupt only the main thread, which waits.
+            # The user can interrupt only the main thread, which waits for the call.
             if can_ask and _is_interrupt(error):
                 raise KeyboardInterrupt from error
-            outcome = _Raised(error)
-        return self._outcome(step, arguments, allowed_by, outcome)
+            returned = _Raised(error)
+        return self._create_outcome(step, arguments, allowed_by, returned)
 
-    async def _refuse_name(self, step: Step) -> NoReturn:
+    async def _refuse_unknown_name(self, step: Step) -> NoReturn:
         name = step.call.name
         raise RefusedError(
             f"there is no tool {name!r}.{did_you_mean(name, self._tools)}"
@@ -203,22 +205,22 @@ class ToolRunner:
     async def _run_async(
         self, function: Callable[[], Any], finish: Callable[[object], Outcome]
     ) -> Outcome:
-        """Await an asynchronous function on its own event loop, so that it blocks no other call."""
+        """Await a function on a separate event loop, so that it cannot block other calls."""
         if self._portal is None:
             self._portal = Portal("gatewayx tools", patience=_CANCEL_TIMEOUT)
 
         async def run() -> Outcome:
-            outcome: object
+            returned: object
             try:
-                outcome = await function()
+                returned = await function()
             except asyncio.CancelledError as error:
                 if is_being_cancelled():
                     raise
-                outcome = _Raised(error)
+                returned = _Raised(error)
             # Ctrl-C and Stop cancel this task, and interrupt only the main thread.
             except BaseException as error:  # noqa: BLE001 - the user's code
-                outcome = _Raised(error)
-            return finish(outcome)
+                returned = _Raised(error)
+            return finish(returned)
 
         try:
             return await self._portal.arun(run(), self._timeout)
@@ -229,29 +231,29 @@ class ToolRunner:
     def _timeout_message(self) -> str:
         return f"the function took longer than {self._timeout:g} s"
 
-    def _outcome(
-        self, step: Step, arguments: dict[str, Any], allowed_by: str, outcome: object
+    def _create_outcome(
+        self, step: Step, arguments: dict[str, Any], allowed_by: str, returned: object
     ) -> Outcome:
-        """Return the outcome; keys are masked in errors, and results with keys are withheld.
+        """Return the outcome of a function; mask keys in errors, and withhold results with keys.
 
         Raises:
             KeyboardInterrupt: If the user stopped the function.
         """
-        finish = partial(replace, step, arguments=arguments, allowed_by=allowed_by)
-        if isinstance(outcome, _Raised):
-            return _failed_outcome(finish(), self._redact(error_text(outcome.error)))
+        make_step = partial(replace, step, arguments=arguments, allowed_by=allowed_by)
+        if isinstance(returned, _Raised):
+            return _failed_outcome(make_step(), self._redact(error_text(returned.error)))
         try:
-            parts = to_parts(outcome)
+            parts = to_parts(returned)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - converting a value runs its code
             text = str(error) if isinstance(error, ValueError) else error_text(error)
-            return _failed_outcome(finish(), self._redact(text))
+            return _failed_outcome(make_step(), self._redact(text))
         if any(self._has_key(part) for part in parts):
-            return _failed_outcome(finish(), "the result contains a key and was withheld")
-        texts = "\n\n".join(part for part in parts if isinstance(part, str))
-        kept_result = outcome if self._keeps_results else None
-        return Outcome(finish(result=kept_result, sent=texts), parts)
+            return _failed_outcome(make_step(), "the result contains a key and was withheld")
+        sent_text = "\n\n".join(part for part in parts if isinstance(part, str))
+        kept_result = returned if self._keeps_results else None
+        return Outcome(make_step(result=kept_result, sent=sent_text), parts)
 
     def _has_key(self, part: str | Image) -> bool:
         text = part if isinstance(part, str) else _text_in(part.data)
@@ -259,7 +261,7 @@ class ToolRunner:
 
 
 class _Raised:
-    """The exception that a function has raised."""
+    """Marks an exception that a function raised, as opposed to one that it returned."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -273,7 +275,7 @@ def _is_interrupt(error: BaseException) -> bool:
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
-    """Return whether a function, or an object that is called like one, is asynchronous."""
+    """Return whether a function or another callable object is asynchronous."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
 
@@ -283,7 +285,7 @@ def _text_in(data: bytes) -> str:
 
     Searching all bytes takes four times as long.
     """
-    return b"\n".join(_TEXT_RUN.findall(data)).decode("ascii")
+    return b"\n".join(_PRINTABLE_TEXT.findall(data)).decode("ascii")
 
 
 def _failed_outcome(step: Step, error: str) -> Outcome:
