@@ -1,6 +1,6 @@
-"""The MCP client: server processes, connections, tools and their results.
+"""The MCP client: server processes, connections, tools, and the results of tools.
 
-Only this package imports the official SDK, `mcp`, on first use.
+The official SDK, `mcp`, is imported only in this package, and only on first use.
 """
 
 from gatewayx_nb.mcp_client.declarations import MCPTool, decode_tools, encode_tools

@@ -1,4 +1,4 @@
-"""The tools of an MCP server: names, limits, and the selection that a call uses."""
+"""Converts, checks and selects the tools that an MCP server lists."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.mcp_server import MCPServer
 
 MAX_TOOLS = 128
-"""Maximum number of tools of one server in a call, which is OpenAI's limit."""
+"""Maximum number of tools of one server in a call, as in OpenAI's API."""
 
-_MAX_SIZE = 100_000
+_MAX_DECLARATION_CHARS = 100_000
 """Maximum length of a tool's description and parameters as JSON, in characters."""
 
-_MAX_DEPTH = 64
+_MAX_SCHEMA_DEPTH = 64
 """Maximum nesting of a tool's parameters."""
 
 _MAX_NAME_LENGTH = 64
 _DIGEST_LENGTH = 8
 
-_CLAIMS = {"read_only_hint": "read-only", "destructive_hint": "destructive"}
+_CLAIM_BY_ANNOTATION = {"read_only_hint": "read-only", "destructive_hint": "destructive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class MCPTool:
     """A tool that an MCP server lists.
 
     Attributes:
-        name: Its name on the server; models see it with the name of the server as a prefix.
+        name: Name of the tool on the server; models see it with the server's name as a prefix.
         description: The server's description of the tool.
         parameters: JSON Schema of the arguments.
         claims: What the server claims about the effects of the tool: ``"read-only"``,
@@ -59,37 +59,39 @@ class MCPTool:
 def full_name(server: str, name: str) -> str:
     """Return the name by which a model calls a tool: ``SERVER__TOOL``.
 
-    The result is a name that every provider accepts. If the tool's name is too long or has invalid
-    characters, it is shortened, and a digest of the original keeps it unique.
+    Every provider accepts the result. If the tool's name is too long or has invalid characters, it
+    is shortened or changed, and a digest of the original keeps it unique.
 
     >>> full_name("time", "now"), full_name("files", "read file")
     ('time__now', 'files__read_file_5be5c4bb')
     """
     prefix = f"{server}__"
-    allowed = re.sub(r"[^A-Za-z0-9_-]", "_", name)
-    if allowed == name and len(prefix + name) <= _MAX_NAME_LENGTH:
+    valid_name = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if valid_name == name and len(prefix + name) <= _MAX_NAME_LENGTH:
         return prefix + name
     digest = hashlib.blake2b(
         name.encode(errors="replace"), digest_size=_DIGEST_LENGTH // 2
     ).hexdigest()
-    return f"{prefix}{allowed[: _MAX_NAME_LENGTH - len(prefix) - _DIGEST_LENGTH - 1]}_{digest}"
+    return f"{prefix}{valid_name[: _MAX_NAME_LENGTH - len(prefix) - _DIGEST_LENGTH - 1]}_{digest}"
 
 
-def read_listing(listed: Iterable[Any]) -> list[MCPTool]:
+def read_listing(sdk_tools: Iterable[Any]) -> list[MCPTool]:
     """Convert the SDK's tools to `MCPTool` objects."""
     return [
         MCPTool(
             tool.name,
             well_formed(tool.description or tool.title or ""),
             dict(tool.input_schema or {}),
-            _claims(tool.annotations),
+            _claims_text(tool.annotations),
         )
-        for tool in listed
+        for tool in sdk_tools
     ]
 
 
-def _claims(annotations: Any) -> str:  # noqa: ANN401 - of the SDK
-    return ", ".join(word for name, word in _CLAIMS.items() if getattr(annotations, name, None))
+def _claims_text(annotations: Any) -> str:  # noqa: ANN401 - of the SDK
+    return ", ".join(
+        word for name, word in _CLAIM_BY_ANNOTATION.items() if getattr(annotations, name, None)
+    )
 
 
 def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool]) -> list[MCPTool]:
@@ -104,31 +106,31 @@ def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool
         UsageError: If a name is unknown, or there are more than `MAX_TOOLS` tools.
         ConfigError: If a tool is listed twice or cannot be declared to a model.
     """
-    known = [tool.name for tool in tools]
-    if unknown := [name for name in only if name not in known]:
-        listed = ", ".join(known[:20]) or "none"
+    listed_names = [tool.name for tool in tools]
+    if unknown_names := [name for name in only if name not in listed_names]:
+        names_text = ", ".join(listed_names[:20]) or "none"
         raise UsageError(
-            f"the MCP server {server.name!r} has no tool {unknown[0]!r}."
-            f"{did_you_mean(unknown[0], known)}",
-            hint=f"Its tools are {plain(shorten(listed, 500))}.",
+            f"the MCP server {server.name!r} has no tool {unknown_names[0]!r}."
+            f"{did_you_mean(unknown_names[0], listed_names)}",
+            hint=f"Its tools are {plain(shorten(names_text, 500))}.",
             topic="mcp-tools",
         )
-    chosen = [tool for tool in tools if not only or tool.name in only]
-    if len(chosen) > MAX_TOOLS:
+    selected_tools = [tool for tool in tools if not only or tool.name in only]
+    if len(selected_tools) > MAX_TOOLS:
         raise UsageError(
-            f"the MCP server {server.name!r} has {len(chosen):,} tools, and a call takes at most"
-            f" {MAX_TOOLS}.",
+            f"the MCP server {server.name!r} has {len(selected_tools):,} tools, and a call takes at"
+            f" most {MAX_TOOLS}.",
             hint="Select some of them with `only=[…]`.",
             topic="mcp-tools",
         )
-    names: set[str] = set()
-    for tool in chosen:
-        if full_name(server.name, tool.name) in names:
+    full_names: set[str] = set()
+    for tool in selected_tools:
+        if full_name(server.name, tool.name) in full_names:
             raise _unusable_tool_error(server, tool, "is listed twice")
         if problem := _problem(tool):
             raise _unusable_tool_error(server, tool, problem)
-        names.add(full_name(server.name, tool.name))
-    return chosen
+        full_names.add(full_name(server.name, tool.name))
+    return selected_tools
 
 
 def _unusable_tool_error(server: MCPServer, tool: MCPTool, problem: str) -> ConfigError:
@@ -141,7 +143,7 @@ def _unusable_tool_error(server: MCPServer, tool: MCPTool, problem: str) -> Conf
 
 
 def _problem(tool: MCPTool) -> str:
-    """Return why a tool cannot be declared to a model; empty if it can."""
+    """Return why a tool cannot be declared to a model; empty if it can be declared."""
     schema = tool.parameters
     if not tool.name.strip():
         return "has no name"
@@ -153,26 +155,33 @@ def _problem(tool: MCPTool) -> str:
         size = len(json.dumps([tool.description, schema]))
     except (TypeError, ValueError, RecursionError):
         return "has parameters that are not valid JSON Schema"
-    if size > _MAX_SIZE:
-        return f"has a description of {size:,} characters, and at most {_MAX_SIZE:,} are allowed"
-    return "has parameters that are nested too deeply" if _depth(schema) > _MAX_DEPTH else ""
+    if size > _MAX_DECLARATION_CHARS:
+        return (
+            f"has a description of {size:,} characters, and at most {_MAX_DECLARATION_CHARS:,} are"
+            " allowed"
+        )
+    return (
+        "has parameters that are nested too deeply"
+        if _nesting_depth(schema) > _MAX_SCHEMA_DEPTH
+        else ""
+    )
 
 
-def _depth(value: object) -> int:
+def _nesting_depth(value: object) -> int:
     depth, level = 0, [value]
-    while level and depth <= _MAX_DEPTH:
+    while level and depth <= _MAX_SCHEMA_DEPTH:
         depth += 1
         level = [
             inner
-            for each in level
-            if isinstance(each, (dict, list))
-            for inner in (each.values() if isinstance(each, dict) else each)
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
         ]
     return depth
 
 
 def encode_tools(tools: Iterable[MCPTool]) -> str:
-    """Encode tools as JSON, as cassettes store them."""
+    """Return the JSON in which cassettes store tools."""
     fields = ("name", "description", "parameters", "claims")
     return json.dumps(
         [{name: value for name in fields if (value := getattr(tool, name))} for tool in tools],
@@ -181,7 +190,7 @@ def encode_tools(tools: Iterable[MCPTool]) -> str:
 
 
 def decode_tools(text: str) -> list[MCPTool]:
-    """Decode tools that `encode_tools` has encoded.
+    """Return the tools in a JSON string from `encode_tools`.
 
     Raises:
         ValueError: If the text is not a list of tools.

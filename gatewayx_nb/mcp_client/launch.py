@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 START_TIMEOUT = 60.0
-"""Maximum seconds for a server to start; a runner such as ``uvx`` may download it first."""
+"""Maximum number of seconds for a server to start; ``uvx``, for example, may download it."""
 
 _INHERITED_VARIABLES = (
     *("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
@@ -43,8 +43,8 @@ class Launch:
         cwd: The working directory of the command; the current one if ``None``.
         key: The bearer token for the URL; empty if there is none.
         network: The network settings for the URL.
-        timeout: Maximum seconds for the server to start.
-        secrets: The values to mask in messages and to withhold in results.
+        timeout: Maximum number of seconds for the server to start.
+        secrets: The values to mask in messages; a result that contains one of them is withheld.
     """
 
     name: str
@@ -60,9 +60,9 @@ class Launch:
 
 
 def key_engine(name: str) -> str:
-    """Return the engine name under which the key store has the key for a server with a URL.
+    """Return the engine name under which the key for a server with a URL is stored.
 
-    For the server ``my-search``, the variable is ``GATEWAYX_MCP_MY_SEARCH_API_KEY``.
+    For the server ``my-search``, the environment variable is ``GATEWAYX_MCP_MY_SEARCH_API_KEY``.
 
     >>> key_engine("my-search")
     'mcp_my_search'
@@ -76,32 +76,34 @@ def resolve_launch(server: MCPServer, config: Config) -> Launch:
     Raises:
         UsageError: If the settings have no server of this name.
         ConfigError: If an environment variable that the server needs is not set.
-        TrustError: If the project's settings describe the server or the network, and the user has
+        TrustError: If the server or the network settings come from the project, and the user has
             not allowed them.
     """
     if server.is_in_settings:
-        row = config.settings.mcp.get(server.name)
-        if row is None:
-            raise _unknown_name(server.name, config)
+        settings = config.settings.mcp.get(server.name)
+        if settings is None:
+            raise _unknown_server_error(server.name, config)
         _check_trust(server.name, config)
-        command, url, env = row.command, row.url, row.env
-        cwd = config.mcp_folder(server.name) if row.command else None
-        only, timeout = server.only or row.only, row.timeout
+        command, url, env = settings.command, settings.url, settings.env
+        cwd = config.mcp_folder(server.name) if settings.command else None
+        only, timeout = server.only or settings.only, settings.timeout
     else:
         command, url, env, cwd = server.command, server.url, server.env, None
         only, timeout = server.only, START_TIMEOUT
     variables = [*env, *([engine_variable(key_engine(server.name))] if url else ())]
     if not (server.is_in_settings and config.is_mcp_of_project(server.name)):
         _check_key_file(server.name, variables, config)
-    values = {name: _value(name, server.name, config) for name in env}
-    inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
+    values = {name: _variable_value(name, server.name, config) for name in env}
+    inherited_values = {
+        name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ
+    }
     key = Secret("")
     if url:
         _check_network(server.name, url, config)
         key = config.key(key_engine(server.name)).value
     return Launch(
         *(server.name, command, url, only),
-        env={**inherited, **values},
+        env={**inherited_values, **values},
         cwd=cwd,
         key=key,
         network=config.settings.network,
@@ -110,7 +112,7 @@ def resolve_launch(server: MCPServer, config: Config) -> Launch:
     )
 
 
-def _value(variable: str, name: str, config: Config) -> str:
+def _variable_value(variable: str, name: str, config: Config) -> str:
     value = (config.keys.value(variable) or "").strip()
     if not value:
         raise ConfigError(
@@ -121,48 +123,58 @@ def _value(variable: str, name: str, config: Config) -> str:
     return value
 
 
-def _unknown_name(name: str, config: Config) -> UsageError:
-    known = sorted(config.settings.mcp)
-    listed = f"The settings have {', '.join(known)}." if known else "The settings have none."
+def _unknown_server_error(name: str, config: Config) -> UsageError:
+    known_names = sorted(config.settings.mcp)
+    names_text = ", ".join(known_names)
+    known_text = f"The settings have {names_text}." if known_names else "The settings have none."
     return UsageError(
-        f"no MCP server {name!r} in the settings.{did_you_mean(name, known)}",
-        hint=f'{listed} For a command of one word, pass a list: `gx.mcp(["{name}"])`.',
+        f"the settings have no MCP server {name!r}.{did_you_mean(name, known_names)}",
+        hint=f'{known_text} For a command of one word, pass a list: `gx.mcp(["{name}"])`.',
         topic="mcp-server",
     )
 
 
 def _check_trust(name: str, config: Config) -> None:
-    missing = [each for each in config.mcp_permissions(name) if not config.may(each)]
-    if missing:
-        listed = " and ".join(f"{each.target} ({each.where})" for each in missing)
+    missing_permissions = [
+        permission for permission in config.mcp_permissions(name) if not config.may(permission)
+    ]
+    if missing_permissions:
+        targets = " and ".join(
+            f"{permission.target} ({permission.where})" for permission in missing_permissions
+        )
         raise TrustError(
-            f"this project would start or reach the MCP server {name!r} with {listed}.",
-            hint=Hint("trust", ids=",".join(each.id for each in missing)),
+            f"this project would start or reach the MCP server {name!r} with {targets}.",
+            hint=Hint("trust", ids=",".join(permission.id for permission in missing_permissions)),
             topic="mcp-trust",
         )
 
 
 def _check_key_file(name: str, variables: Iterable[str], config: Config) -> None:
-    """Check that a cloned key file does not set a variable that the user's server receives."""
+    """Check that a key file in a repository sets no variable that the user's server receives."""
     project = config.project
-    cloned = [each for each in variables if config.keys.owner(each) == "project"]
-    if project and cloned and may_be_tracked(project.keys):
+    project_variables = [
+        variable for variable in variables if config.keys.owner(variable) == "project"
+    ]
+    if project and project_variables and may_be_tracked(project.keys):
         raise TrustError(
-            f"{project.label(project.keys)} sets {cloned[0]}, which your MCP server {name!r}"
-            " would receive, and the file may have been cloned with the project.",
-            hint=f"Set {cloned[0]} in the environment, or remove the file from the repository.",
+            f"{project.label(project.keys)} sets {project_variables[0]}, which your MCP server"
+            f" {name!r} would receive, and the file may have been cloned with the project.",
+            hint=f"Set {project_variables[0]} in the environment, or remove the file from the"
+            " repository.",
             topic="mcp-trust",
         )
 
 
 def _check_network(name: str, url: str, config: Config) -> None:
     """Check that the user has allowed the project's network settings that apply to the URL."""
-    needed = () if is_local_url(url) else config.network_permissions(f"mcp:{name}")
-    missing = [each for each in needed if not config.may(each)]
-    if missing:
+    needed_permissions = () if is_local_url(url) else config.network_permissions(f"mcp:{name}")
+    missing_permissions = [
+        permission for permission in needed_permissions if not config.may(permission)
+    ]
+    if missing_permissions:
         raise TrustError(
-            f"this project would reach the MCP server {name!r} through {missing[0].target}"
-            f" ({missing[0].where}).",
-            hint=Hint("trust", ids=missing[0].id),
+            f"this project would reach the MCP server {name!r} through"
+            f" {missing_permissions[0].target} ({missing_permissions[0].where}).",
+            hint=Hint("trust", ids=missing_permissions[0].id),
             topic="mcp-trust",
         )

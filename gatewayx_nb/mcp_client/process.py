@@ -1,4 +1,4 @@
-"""The process of a server: its start, its streams and its termination."""
+"""Starts the process of a server, connects its streams to the SDK, and terminates it."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ MAX_MESSAGE = 16 << 20
 """Maximum size of a message from a server, in bytes."""
 
 MAX_VALUES = 100_000
-"""Maximum number of JSON values of a message; the SDK uses about 400 bytes for each."""
+"""Maximum number of JSON values in a message; the SDK needs about 400 bytes for each value."""
 
 _GUARD_SCRIPT = Path(__file__).with_name("process_guard.py")
 _CHUNK_SIZE = 1 << 16
 _MAX_LOG_LINES = 20
 _MAX_LOG_LINE_LENGTH = 2_000
 _EXIT_TIMEOUT = 0.5
-"""Seconds for a server to exit after its input was closed, and again after a signal."""
+"""Maximum number of seconds to exit after the input, and again after the lifeline, is closed."""
 
 _KILL_TIMEOUT = 5.0
-"""Maximum seconds for a killed server to exit, which takes long only on a busy machine."""
+"""Maximum number of seconds for a killed server to exit; only a busy machine needs that long."""
 
 _STATUS_TIMEOUT = 1.0
-"""Maximum seconds to wait for the exit status of a server that has closed its output."""
+"""Maximum number of seconds to wait for the exit status after the output was closed."""
 
 
 class TooLargeError(Exception):
-    """A server has sent a message of more than `MAX_MESSAGE` bytes."""
+    """Raised if a server has sent a message of more than `MAX_MESSAGE` bytes."""
 
 
 class InvalidMessageError(Exception):
-    """A server has sent a message that cannot be parsed, so a request will not be answered."""
+    """Raised if a server has sent a message that cannot be parsed; its request gets no answer."""
 
 
 class ServerProcess:
@@ -69,7 +69,7 @@ class ServerProcess:
 
     @property
     def status(self) -> int | None:
-        """The exit status of the command; ``None`` while it runs."""
+        """The exit status of the command; ``None`` while the command is running."""
         return self._process.returncode if self._process else None
 
     @property
@@ -95,7 +95,7 @@ class ServerProcess:
     async def wait(self) -> None:
         """Wait for the exit status and the log of a server that has closed its output."""
         if self._process is not None:
-            await _wait(self._process, _STATUS_TIMEOUT)
+            await _wait_for_exit(self._process, _STATUS_TIMEOUT)
             await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
@@ -115,8 +115,8 @@ class ServerProcess:
         to_session, from_server = anyio.create_memory_object_stream[Any](0)
         to_server, from_session = anyio.create_memory_object_stream[Any](0)
         tasks = [
-            asyncio.create_task(self._read(process, to_session, lifeline)),
-            asyncio.create_task(self._write(process, from_session)),
+            asyncio.create_task(self._read_messages(process, to_session, lifeline)),
+            asyncio.create_task(self._write_messages(process, from_session)),
             asyncio.create_task(self._read_log(process)),
         ]
         try:
@@ -144,14 +144,14 @@ class ServerProcess:
             env=dict(launch.env),
             cwd=launch.cwd,
         )
-        if sys.platform == "win32":  # without process groups, closing the input must suffice
+        if sys.platform == "win32":  # no process groups: closing the input must suffice
             return await start(*launch.command)
         guard = (sys.executable, "-I", str(_GUARD_SCRIPT), str(lifeline.child_end))
         return await start(
             *guard, *launch.command, start_new_session=True, pass_fds=[lifeline.child_end]
         )
 
-    async def _read(
+    async def _read_messages(
         self,
         process: asyncio.subprocess.Process,
         session: Any,  # noqa: ANN401
@@ -163,7 +163,7 @@ class ServerProcess:
 
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         try:
-            async for line in _lines(process.stdout):
+            async for line in _read_lines(process.stdout):
                 if not line.lstrip().startswith(b"{"):
                     continue  # servers may print other text to standard output
                 check_values(line, MAX_VALUES)
@@ -180,10 +180,11 @@ class ServerProcess:
             self.has_ended = True
             session.close()
             if self.failure:
-                # Killing the group would also kill the guard, which ends the other groups.
+                # The group is not killed, because this would also kill the guard, which ends the
+                # processes in other groups.
                 lifeline.close()
 
-    async def _write(self, process: asyncio.subprocess.Process, session: Any) -> None:  # noqa: ANN401
+    async def _write_messages(self, process: asyncio.subprocess.Process, session: Any) -> None:  # noqa: ANN401
         assert process.stdin is not None  # noqa: S101 - it is a pipe
         with contextlib.suppress(OSError):
             async with session:
@@ -195,15 +196,15 @@ class ServerProcess:
     async def _read_log(self, process: asyncio.subprocess.Process) -> None:
         """Keep the last lines that the server writes to standard error."""
         assert process.stderr is not None  # noqa: S101 - it is a pipe
-        rest = b""
+        last_line = b""
         while chunk := await process.stderr.read(_CHUNK_SIZE):
-            *lines, rest = (rest + chunk).split(b"\n")
-            rest = rest[-_MAX_LOG_LINE_LENGTH:]
+            *lines, last_line = (last_line + chunk).split(b"\n")
+            last_line = last_line[-_MAX_LOG_LINE_LENGTH:]
             self._log += [line[:_MAX_LOG_LINE_LENGTH].decode(errors="replace") for line in lines]
-        self._log.append(rest.decode(errors="replace"))
+        self._log.append(last_line.decode(errors="replace"))
 
 
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _read_lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """Yield the lines of a stream.
 
     Raises:
@@ -212,12 +213,12 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     pieces: list[bytes] = []
     size = 0
     while chunk := await stream.read(_CHUNK_SIZE):
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            yield b"".join((*pieces, end))
+        *line_ends, line_start = chunk.split(b"\n")
+        for line_end in line_ends:
+            yield b"".join((*pieces, line_end))
             pieces, size = [], 0
-        pieces.append(rest)
-        size += len(rest)
+        pieces.append(line_start)
+        size += len(line_start)
         if size > MAX_MESSAGE:
             raise TooLargeError
 
@@ -225,21 +226,21 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
 async def _terminate(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None:
     """Terminate the process: close its input, then its lifeline, and finally kill its group.
 
-    A cancellation only skips the first two steps.
+    A cancellation skips only the first two steps.
     """
     try:
         if process.stdin is not None:
             process.stdin.close()
-        await _wait(process, _EXIT_TIMEOUT)
+        await _wait_for_exit(process, _EXIT_TIMEOUT)
         lifeline.close()
-        await _wait(process, _EXIT_TIMEOUT)
+        await _wait_for_exit(process, _EXIT_TIMEOUT)
     finally:
         _kill(process)
-        await _wait(process, _KILL_TIMEOUT)
+        await _wait_for_exit(process, _KILL_TIMEOUT)
 
 
-async def _wait(process: asyncio.subprocess.Process, seconds: float) -> None:
-    """Wait for the end of a process, but at most for some seconds."""
+async def _wait_for_exit(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Wait at most ``seconds`` seconds for a process to end."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(process.wait()), seconds)
 
@@ -256,21 +257,21 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 class _Lifeline:
-    """A pipe that closes when this process ends for any reason, so that the guard notices."""
+    """A pipe whose closing tells the guard that this process has ended, for any reason."""
 
     def __init__(self) -> None:
         self.child_end, self._own_end = os.pipe()
-        self._open = {self.child_end, self._own_end}
+        self._open_ends = {self.child_end, self._own_end}
 
     def close_child_end(self) -> None:
         """Close the end that only the process guard needs."""
         self._close(self.child_end)
 
     def close(self) -> None:
-        """Close the other end, so that the process guard terminates the server."""
+        """Close the end of this process, so that the process guard terminates the server."""
         self._close(self._own_end)
 
     def _close(self, end: int) -> None:
-        if end in self._open:
-            self._open.remove(end)
+        if end in self._open_ends:
+            self._open_ends.remove(end)
             os.close(end)

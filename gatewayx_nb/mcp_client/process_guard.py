@@ -1,4 +1,4 @@
-"""Run a command, and terminate it when the parent process ends, even if the parent is killed.
+"""Runs a command, and terminates it when the parent process ends, even if the parent is killed.
 
 This file is run as a script. The first argument is the file descriptor of an inherited pipe. Only
 the parent has the other end, so the pipe closes when the parent ends for any reason. The remaining
@@ -18,13 +18,13 @@ import threading
 import time
 
 GRACE = 2.0
-"""Seconds between SIGTERM and SIGKILL."""
+"""Seconds to wait between SIGTERM and SIGKILL."""
 
 NOT_FOUND = 127
-"""Status if the command does not exist, as in a shell."""
+"""Exit status if the command does not exist, as in a shell."""
 
 NOT_EXECUTABLE = 126
-"""Status if the command cannot be executed, as in a shell."""
+"""Exit status if the command cannot be executed, as in a shell."""
 
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -57,9 +57,9 @@ def _end_other_groups() -> None:
     """End the processes that have moved to other groups, without waiting for their end."""
     if sys.platform != "linux":
         return
-    # A handle never refers to a later process with the same number.
+    # Unlike a process ID, a handle never refers to a later process.
     handles: list[int] = []
-    for process in _in_other_groups():
+    for process in _descendants_in_other_groups():
         with contextlib.suppress(OSError, AttributeError):  # an old kernel or C library
             handles.append(os.pidfd_open(process))
     _signal_each(handles, signal.SIGTERM)
@@ -70,7 +70,7 @@ def _end_other_groups() -> None:
         os._exit(0)
 
 
-def _in_other_groups() -> list[int]:
+def _descendants_in_other_groups() -> list[int]:
     """Return the descendants of this process that are not in its group."""
     children: dict[int, list[int]] = {}
     groups: dict[int, int] = {}
@@ -80,10 +80,10 @@ def _in_other_groups() -> list[int]:
             _, parent, group, *_ = file.read().rpartition(b")")[2].split()
             children.setdefault(int(parent), []).append(int(process))
             groups[int(process)] = int(group)
-    found = [os.getpid()]
-    for ancestor in found:  # the list grows in the loop
-        found += children.get(ancestor, [])
-    return [number for number in found[1:] if groups[number] != os.getpgrp()]
+    family = [os.getpid()]
+    for ancestor in family:  # the list grows in the loop
+        family += children.get(ancestor, [])
+    return [number for number in family[1:] if groups[number] != os.getpgrp()]
 
 
 def _signal_each(handles: list[int], number: int) -> None:
@@ -93,7 +93,7 @@ def _signal_each(handles: list[int], number: int) -> None:
 
 
 def main() -> int:
-    """Run the command and return its status."""
+    """Run the command and return its exit status."""
     pipe, command = int(sys.argv[1]), sys.argv[2:]
     # This process must outlive the signals to its own group.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -109,26 +109,26 @@ def main() -> int:
     for stream in (0, 1, 2):
         os.close(stream)
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
-    status = _wait(child.pid)
-    _end_rest()
+    status = _wait_for_command(child.pid)
+    _end_remaining_processes()
     return status if status >= 0 else 128 - status
 
 
-def _wait(child: int) -> int:
-    """Return the exit status of the command, and collect that of every adopted process."""
+def _wait_for_command(child: int) -> int:
+    """Wait for the command and return its exit status; also reap adopted processes."""
     while True:
         process, status = os.wait()
         if process == child:
             return os.waitstatus_to_exitcode(status)
 
 
-def _end_rest() -> None:
+def _end_remaining_processes() -> None:
     """End the processes that the server has left behind, without delaying the exit."""
     _signal_group(signal.SIGTERM)
     _end_other_groups()
     if os.fork() == 0:
         time.sleep(GRACE)
-        _signal_group(signal.SIGKILL)  # this process, too
+        _signal_group(signal.SIGKILL)  # also kills this process
 
 
 def _restore_signals() -> None:

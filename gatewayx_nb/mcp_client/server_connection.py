@@ -1,4 +1,4 @@
-"""The connection to one server, which is started on first use and again after it has ended."""
+"""Connects to one server, which is started on first use, and again after it has ended."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ THREAD = "gatewayx mcp"
 """Name of the thread on which the event loop of all connections runs."""
 
 _MAX_PAGES = 100
-"""Maximum number of pages of a server's list of tools."""
+"""Maximum number of pages in a server's list of tools."""
 
-_MAX_LISTED_TOOLS, _MAX_LIST_SIZE = 10_000, 16 << 20
-"""Maximum number of tools that a server may list, and the maximum bytes of their JSON."""
+_MAX_LISTED_TOOLS, _MAX_LIST_BYTES = 10_000, 16 << 20
+"""Maximum number of tools that a server may list, and the maximum size of their JSON in bytes."""
 
 _LIST_TIMEOUT = 30.0
-"""Maximum seconds for a server to list its tools."""
+"""Maximum number of seconds for a server to list its tools."""
 
 _CHECK_TIMEOUT = 2.0
-"""Maximum seconds for a server to answer after a call was stopped, before it counts as busy."""
+"""Maximum number of seconds to answer after a stopped call; a slower server counts as busy."""
 
 _MAX_LIST_ATTEMPTS = 3
-"""Maximum number of attempts to list the tools, because a stopped call ends an attempt."""
+"""Maximum number of attempts to list the tools; an attempt ends if another call is stopped."""
 
 _CLOSE_TIMEOUT = 2.0
-"""Maximum seconds for a connection to close."""
+"""Maximum number of seconds for a connection to close."""
 
 _CANCEL_TIMEOUT = 10.0
-"""Maximum seconds to wait for a connection that did not close in time, and was cancelled."""
+"""Maximum number of seconds to wait for a connection to end after it was cancelled."""
 
 _MAX_QUOTED_LENGTH = 200
-"""Maximum number of characters of a server's text in an error."""
+"""Maximum number of characters of a server's text in an error message."""
 
 
 class _StoppedCallError(Exception):
-    """A call was stopped, and the server may still be busy with it."""
+    """Raised if another call was stopped and the server may still be busy with it."""
 
 
 class _ServerError(Exception):
-    """A failure of a server.
+    """Raised if a server has failed.
 
     Attributes:
         problem: What happened, without any text from the server.
-        detail: The server's own text about it, which may contain keys; empty if there is none.
+        detail: The server's own text about the failure, which may contain keys; empty if none.
     """
 
     def __init__(self, problem: str, detail: str = "") -> None:
@@ -90,11 +90,11 @@ class ServerConnection:
     @property
     def is_running(self) -> bool:
         """Whether the server has started and has not ended."""
-        is_up = self._client is not None and self._client.done() and not self._has_ended
-        return is_up and not (self._client.cancelled() or self._client.exception())  # type: ignore[union-attr]
+        has_started = self._client is not None and self._client.done() and not self._has_ended
+        return has_started and not (self._client.cancelled() or self._client.exception())  # type: ignore[union-attr]
 
     async def list_tools(self, mask: Callable[[str], str]) -> list[MCPTool]:
-        """Return the tools that the server lists now.
+        """Return the tools that the server currently lists.
 
         Args:
             mask: Masks the keys of the pool in a message.
@@ -120,11 +120,11 @@ class ServerConnection:
                     size += len(page.model_dump_json())
                     tools += read_listing(page.tools)
                     cursor = page.next_cursor
-                    if not cursor or len(tools) > _MAX_LISTED_TOOLS or size > _MAX_LIST_SIZE:
+                    if not cursor or len(tools) > _MAX_LISTED_TOOLS or size > _MAX_LIST_BYTES:
                         break
         if cursor:
             problem = (
-                f"lists more than {_MAX_LISTED_TOOLS:,} tools, {_MAX_LIST_SIZE >> 20} MiB or"
+                f"lists more than {_MAX_LISTED_TOOLS:,} tools, {_MAX_LIST_BYTES >> 20} MiB or"
                 f" {_MAX_PAGES} pages"
             )
             raise self._error(_ServerError(problem), mask)
@@ -150,33 +150,36 @@ class ServerConnection:
             types.CallToolRequest(params=params), types.CallToolResult
         )
         async with self._typed_errors(mask):
-            return await self._noting_cancellation(request)
+            return await self._recording_cancellation(request)
 
     async def _unless_stopped(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
-        """Await a request, unless an earlier call is stopped meanwhile.
+        """Await a request, unless an earlier call is stopped in the meantime.
 
-        A call is stopped on another event loop, so the next request may begin before the stop.
+        Calls are stopped from another event loop, so the next request may begin before the stop.
 
         Raises:
             _StoppedCallError: If a call is stopped before the answer.
         """
-        task, noted = asyncio.create_task(request), asyncio.create_task(self._stopped_call.wait())
+        task, stop_waiter = (
+            asyncio.create_task(request),
+            asyncio.create_task(self._stopped_call.wait()),
+        )
         try:
-            await asyncio.wait([task, noted], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, stop_waiter], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             raise _StoppedCallError
         finally:
             task.cancel()
-            noted.cancel()
+            stop_waiter.cancel()
 
-    async def _noting_cancellation(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
-        """Await a request; if it is stopped, note that the server may still be busy with it."""
+    async def _recording_cancellation(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+        """Await a request; if it is cancelled, record that the server may still be busy with it."""
         task = asyncio.create_task(request)
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            # Set these first, because notifying the server takes the SDK some time.
+            # These are set first, because the SDK takes some time to notify the server.
             self._may_be_busy = True
             self._stopped_call.set()
             task.cancel()
@@ -202,15 +205,15 @@ class ServerConnection:
         owner, self._owner, self._client = self._owner, None, None
         self._stop.set()
         if owner is not None and not owner.done():
-            done, _ = await asyncio.wait([owner], timeout=_CLOSE_TIMEOUT)
-            if not done:
+            ended_tasks, _ = await asyncio.wait([owner], timeout=_CLOSE_TIMEOUT)
+            if not ended_tasks:
                 owner.cancel()
                 await asyncio.wait([owner], timeout=_CANCEL_TIMEOUT)
 
     @property
     def _has_ended(self) -> bool:
-        is_over = self._owner is None or self._owner.done() or self._is_broken
-        return is_over or (self._process is not None and self._process.has_ended)
+        is_closed = self._owner is None or self._owner.done() or self._is_broken
+        return is_closed or (self._process is not None and self._process.has_ended)
 
     async def _connect(self, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - the client
         """Return the connected client; start the server if it is not running."""
@@ -236,14 +239,15 @@ class ServerConnection:
         return self._client
 
     async def _hold_open(self, client: asyncio.Future[Any], stop: asyncio.Event) -> None:
-        """Open the connection, keep it open until the event is set, and close it."""
+        """Open the connection, keep it open until ``stop`` is set, and close it."""
         try:
-            mcp = await asyncio.to_thread(_import_sdk, self.launch.name)  # takes a second
+            # The import takes a second.
+            mcp = await asyncio.to_thread(_import_sdk, self.launch.name)
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(self.launch.timeout):
-                    opened = await stack.enter_async_context(self._open_client(mcp))
+                    opened_client = await stack.enter_async_context(self._open_client(mcp))
                 if not client.done():
-                    client.set_result(opened)
+                    client.set_result(opened_client)
                 await stop.wait()
         except asyncio.CancelledError:
             client.cancel()
@@ -295,21 +299,21 @@ class ServerConnection:
             failure = _ServerError(f"did not answer within {_LIST_TIMEOUT:g} s")
             raise self._error(failure, mask) from None
         except BaseException as error:
-            inner = _innermost(error)
-            if isinstance(inner, (KeyboardInterrupt, SystemExit)):
+            cause = _innermost(error)
+            if isinstance(cause, (KeyboardInterrupt, SystemExit)):
                 raise
-            raise self._error(await self._explain(inner), mask) from None
+            raise self._error(await self._describe_failure(cause), mask) from None
 
     async def _start_error(self, error: BaseException) -> Exception:
-        inner = _innermost(error)
-        if isinstance(inner, GatewayError):
-            return inner
-        if isinstance(inner, TimeoutError):
+        cause = _innermost(error)
+        if isinstance(cause, GatewayError):
+            return cause
+        if isinstance(cause, TimeoutError):
             problem = f"did not start within {self.launch.timeout:g} s"
             return _ServerError(problem, self._process.last_log_line if self._process else "")
-        return await self._explain(inner)
+        return await self._describe_failure(cause)
 
-    async def _explain(self, error: BaseException) -> _ServerError:
+    async def _describe_failure(self, error: BaseException) -> _ServerError:
         if self._process is not None and self._process.has_ended:
             await self._process.wait()
         return _ServerError(self._problem(error), self._detail(error))
@@ -337,14 +341,14 @@ class ServerConnection:
         return str(error) if type(error).__name__ == "MCPError" else ""
 
     def _error(self, failure: _ServerError, mask: Callable[[str], str]) -> TransportError:
-        # Mask keys before shortening the text, because a part of a key is not recognized.
-        masked = mask(redact(failure.detail, list(self.launch.secrets)))
-        quoted = shorten(one_line(masked), _MAX_QUOTED_LENGTH)
-        where = f"Check the URL {self.launch.url}." if self.launch.url else "Check its command."
+        # Keys are masked before the text is shortened, because a part of a key is not recognized.
+        masked_text = mask(redact(failure.detail, list(self.launch.secrets)))
+        quoted_text = shorten(one_line(masked_text), _MAX_QUOTED_LENGTH)
+        advice = f"Check the URL {self.launch.url}." if self.launch.url else "Check its command."
         return TransportError(
             f"the MCP server {self.launch.name!r} {failure.problem}"
-            f"{f': {quoted}' if quoted else ''}.",
-            hint=as_hint(where) | Hint("run_again"),
+            f"{f': {quoted_text}' if quoted_text else ''}.",
+            hint=as_hint(advice) | Hint("run_again"),
             topic="mcp-server",
         )
 
@@ -374,7 +378,7 @@ def _is_other_thread(_: logging.LogRecord) -> bool:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the first exception that is not a group; task groups nest exceptions in groups."""
+    """Return the first exception that is not a group; task groups nest exceptions."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""The MCP servers of a pool: connections, tools, and the tools that the user has allowed."""
+"""Manages the MCP servers of a pool: their connections, tools, and permissions."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ if TYPE_CHECKING:
 CHANGED = ", which has changed since you allowed it"
 ADDED = ", which the server did not list when you first allowed one of its tools"
 UNKNOWN = ", and the list of tools that you have allowed cannot be read"
-"""Why the user must answer the question, as part of the question."""
+"""Why the user is asked in spite of ``approve="always"``, as part of the question."""
 
 _LISTED_MARK = "listed"
-"""Marks a tool that the server listed when the user allowed one of its tools."""
+"""Marks a tool that the server listed when the user first allowed one of its tools."""
 
 _ALLOWED_DIGESTS: dict[Path, dict[str, str]] = {}
-"""The digests of the tools that were allowed in this process, by server and name."""
+"""The digests of the tools that were allowed in this process, by server and tool name."""
 
 _CLOSE_TIMEOUT = 1.8
-"""Maximum seconds for all servers to end; they end concurrently."""
+"""Maximum number of seconds for all servers to end, which they do concurrently."""
 
 
 class ServerToolError(Exception):
-    """A call of a tool has failed; the model receives the message."""
+    """Raised if the call of a tool has failed; the model receives the message."""
 
 
 class _Arguments(inspect.BoundArguments):
@@ -83,11 +83,11 @@ class ServerTool(Tool):
         """Return the arguments of a call.
 
         Raises:
-            ValueError: If they are not a JSON object.
+            ValueError: If the arguments are not a JSON object.
         """
-        bound = _Arguments(inspect.Signature(), {})
-        bound.arguments.update(read_arguments(arguments))
-        return bound
+        bound_arguments = _Arguments(inspect.Signature(), {})
+        bound_arguments.arguments.update(read_arguments(arguments))
+        return bound_arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ class MCPServerStatus:
 
     Attributes:
         server: The server.
-        address: Its command or URL.
+        address: The command or URL of the server.
         state: ``"running"``, ``"not started"``, ``"needs trust"``, or ``"recorded"`` if the tools
             come from a cassette.
-        tools: The tools that it has listed; empty if it has not listed any yet.
+        tools: The tools that the server has listed; empty if it has not listed any yet.
     """
 
     server: MCPServer
@@ -111,8 +111,8 @@ class MCPServerStatus:
 class MCPServers:
     """The MCP servers of a pool.
 
-    Their connections have their own event loop, so that no server can delay an engine. A server
-    starts on first use, and again on the next use after it has ended.
+    The connections have a separate event loop, so that no server can delay an engine. A server is
+    started on first use, and on the next use after it has ended.
 
     Args:
         config: The settings, the keys and the permissions.
@@ -140,23 +140,23 @@ class MCPServers:
         """
         launch = resolve_launch(server, self._config)
         connection = self._connection(server, launch)
-        listed = await self._run(connection.list_tools(mask))
-        self._listed_names[replace(server, only=())] = [tool.name for tool in listed]
-        chosen = select_tools(server, launch.only, listed)
-        for tool in chosen:
+        listed_tools = await self._run_on_loop(connection.list_tools(mask))
+        self._listed_names[replace(server, only=())] = [tool.name for tool in listed_tools]
+        selected_tools = select_tools(server, launch.only, listed_tools)
+        for tool in selected_tools:
             text = f"{tool.name}\n{tool.description}\n{tool.parameters}"
-            if mask(text) != text or _contains(text, launch.secrets):
+            if mask(text) != text or _contains_secret(text, launch.secrets):
                 raise ConfigError(
                     f"the MCP server {server.name!r} describes a tool with one of your keys, so its"
                     " tools are not used.",
                     hint="Replace the key at its provider, and stop using this server.",
                     topic="mcp-server",
                 )
-        self._listed[server] = chosen
-        return chosen
+        self._listed[server] = selected_tools
+        return selected_tools
 
     def tools(
-        self, server: MCPServer, listed: Iterable[MCPTool], mask: Callable[[str], str]
+        self, server: MCPServer, mcp_tools: Iterable[MCPTool], mask: Callable[[str], str]
     ) -> list[Tool]:
         """Return tools that a call can run.
 
@@ -164,24 +164,24 @@ class MCPServers:
 
         Args:
             server: The server.
-            listed: Its tools, from `list_tools` or from a cassette.
+            mcp_tools: The tools, from `list_tools` or from a cassette.
             mask: Masks the keys of the pool in a string.
         """
-        return [self._tool(server, tool, mask) for tool in listed]
+        return [self._callable_tool(server, tool, mask) for tool in mcp_tools]
 
     def states(self) -> list[MCPServerStatus]:
-        """Return the servers in the settings and those that calls have used; start none."""
-        in_settings = [MCPServer(name) for name in sorted(self._config.settings.mcp)]
+        """Return the state of each server in the settings or used by a call; start none."""
+        configured_servers = [MCPServer(name) for name in sorted(self._config.settings.mcp)]
         return [
-            self._state(server)
-            for server in dict.fromkeys((*in_settings, *self._listed, *self._connections))
+            self._server_status(server)
+            for server in dict.fromkeys((*configured_servers, *self._listed, *self._connections))
         ]
 
     def close(self, *, wait: bool = True) -> None:
-        """Terminate all servers; the next call starts those that it needs.
+        """Terminate all servers; a later call starts the servers that it needs.
 
         Args:
-            wait: Whether to wait until they have ended, for about two seconds at most.
+            wait: Whether to wait until they have ended, at most about two seconds.
         """
         with self._lock:
             portal, self._portal = self._portal, None
@@ -192,15 +192,15 @@ class MCPServers:
         closing.add_done_callback(lambda _: portal.stop())
         if wait:
             # On a busy machine, a server may need longer. It then ends in the background, because
-            # asyncio needs the loop to note the end of a process.
+            # asyncio needs the loop to detect the end of a process.
             with contextlib.suppress(Exception):
                 closing.result(_CLOSE_TIMEOUT)
                 portal.close(_CLOSE_TIMEOUT)
 
-    def _state(self, server: MCPServer) -> MCPServerStatus:
-        missing = self._config.mcp_permissions(server.name) if server.is_in_settings else ()
+    def _server_status(self, server: MCPServer) -> MCPServerStatus:
+        permissions = self._config.mcp_permissions(server.name) if server.is_in_settings else ()
         state = "not started"
-        if not all(map(self._config.may, missing)):
+        if not all(map(self._config.may, permissions)):
             state = "needs trust"
         elif (
             connection := self._connections.get(replace(server, only=()))
@@ -210,43 +210,43 @@ class MCPServers:
             server, self._address(server), state, tuple(self._listed.get(server, ()))
         )
 
-    def _tool(self, server: MCPServer, tool: MCPTool, mask: Callable[[str], str]) -> Tool:
-        shape = {"type": "object", "properties": {}, **tool.parameters}
-        definition = ToolDefinition(full_name(server.name, tool.name), tool.description, shape)
+    def _callable_tool(self, server: MCPServer, tool: MCPTool, mask: Callable[[str], str]) -> Tool:
+        schema = {"type": "object", "properties": {}, **tool.parameters}
+        definition = ToolDefinition(full_name(server.name, tool.name), tool.description, schema)
 
         async def call(**arguments: Any) -> object:  # noqa: ANN401 - JSON
-            return await self._call(server, tool, arguments, mask)
+            return await self._call_tool(server, tool, arguments, mask)
 
         reason = self._ask_reason(server, tool)
         return ServerTool(call, definition, ask=True, outside=True, ask_reason=reason)
 
-    async def _call(
+    async def _call_tool(
         self,
         server: MCPServer,
         tool: MCPTool,
         arguments: dict[str, Any],
         mask: Callable[[str], str],
     ) -> object:
-        """Call a tool that the user has allowed, unless it has changed since it was listed."""
+        """Call a tool that the user has allowed; refuse if it has changed since it was listed."""
         launch = resolve_launch(server, self._config)
         connection = self._connection(server, launch)
 
         async def call() -> Any:  # noqa: ANN401 - of the SDK
-            listed = await connection.list_tools(mask)
-            latest = next((each for each in listed if each.name == tool.name), None)
+            listed_tools = await connection.list_tools(mask)
+            latest = next((other for other in listed_tools if other.name == tool.name), None)
             if latest is None or latest.digest != tool.digest:
                 change = "no longer exists" if latest is None else "has changed since it was listed"
                 raise ServerToolError(f"the tool {change}, and was not called")
             return await connection.call(tool.name, arguments, mask)
 
-        self._remember(server, tool)
+        self._record_permission(server, tool)
         try:
-            result = await self._run(call())
+            result = await self._run_on_loop(call())
         except GatewayError as error:
             raise ServerToolError(error.message) from None  # the hint is for the user
         content = content_of(result)
         secrets = launch.secrets
-        if secrets and _contains(content, secrets):
+        if secrets and _contains_secret(content, secrets):
             raise ServerToolError("the result contains a key and was withheld")
         if result.is_error:
             text = content if isinstance(content, str) else str(content[0])
@@ -266,7 +266,7 @@ class MCPServers:
             connection = self._connections[server] = ServerConnection(launch)
             return connection
 
-    async def _run(self, coroutine: Any) -> Any:  # noqa: ANN401 - a coroutine and its result
+    async def _run_on_loop(self, coroutine: Any) -> Any:  # noqa: ANN401 - a coroutine and its result
         with self._lock:
             portal = self._open_portal()
         return await portal.arun(coroutine)
@@ -282,15 +282,15 @@ class MCPServers:
             self._process, self._portal, self._connections = os.getpid(), None, {}
 
     def _trust_key(self, server: MCPServer) -> Path:
-        """Return the key under which the store has the allowed tools of a server."""
+        """Return the key under which the allowed tools of a server are stored."""
         return Path(f"mcp:{server.name} {self._address(server)}".rstrip())
 
     def _address(self, server: MCPServer) -> str:
-        row = self._config.settings.mcp.get(server.name) if server.is_in_settings else None
-        return row.address if row else server.address
+        settings = self._config.settings.mcp.get(server.name) if server.is_in_settings else None
+        return settings.address if settings else server.address
 
     def _ask_reason(self, server: MCPServer, tool: MCPTool) -> str:
-        """Return why the user must be asked even with ``approve="always"``; empty if not."""
+        """Return why the user must be asked even with ``approve="always"``; empty if not needed."""
         store, key = self._config.allowed_tools, self._trust_key(server)
         allowed_here = _ALLOWED_DIGESTS.get(key, {}).get(tool.name)
         store.refresh()
@@ -298,16 +298,18 @@ class MCPServers:
             return ""
         if store.problem:
             return UNKNOWN
-        known = store.permissions(key)
+        stored_permissions = store.permissions(key)
         if allowed_here or any(
-            each.subject == tool.name and each.target != _LISTED_MARK for each in known
+            permission.subject == tool.name and permission.target != _LISTED_MARK
+            for permission in stored_permissions
         ):
             return CHANGED
-        is_new = bool(known) and tool.name not in {each.subject for each in known}
+        known_names = {permission.subject for permission in stored_permissions}
+        is_new = bool(known_names) and tool.name not in known_names
         return ADDED if is_new else ""
 
-    def _remember(self, server: MCPServer, tool: MCPTool) -> None:
-        """Store that the user has allowed the tool as it is now."""
+    def _record_permission(self, server: MCPServer, tool: MCPTool) -> None:
+        """Record that the user has allowed the current version of a tool."""
         permission = _permission(tool)
         if self._config.allowed_tools.contains(self._trust_key(server), permission):
             return
@@ -316,8 +318,8 @@ class MCPServers:
         with contextlib.suppress(ConfigError, OSError):
             key = self._trust_key(server)
             is_first = not self._config.allowed_tools.permissions(key)
-            listed = self._listed_names.get(replace(server, only=()), ()) if is_first else ()
-            marks = [Permission(name, _LISTED_MARK, "") for name in listed]
+            listed_names = self._listed_names.get(replace(server, only=()), ()) if is_first else ()
+            marks = [Permission(name, _LISTED_MARK, "") for name in listed_names]
             self._config.allowed_tools.add(key, [permission, *marks])
 
 
@@ -325,8 +327,8 @@ def _permission(tool: MCPTool) -> Permission:
     return Permission(tool.name, tool.digest, "")
 
 
-def _contains(content: str | list[str | Image], secrets: Iterable[str]) -> bool:
-    """Return whether a result contains one of the server's own secrets."""
+def _contains_secret(content: str | list[str | Image], secrets: Iterable[str]) -> bool:
+    """Return whether a result contains one of the secrets that the server has received."""
     parts = [content] if isinstance(content, str) else content
     keys = list(secrets)
     texts = (part if isinstance(part, str) else part.data.decode("latin-1") for part in parts)
@@ -339,5 +341,5 @@ async def _close_all(connections: Iterable[ServerConnection]) -> None:
 
 def close_servers_at_exit(servers: weakref.ref[MCPServers]) -> None:
     """Terminate the servers of a pool, unless it has been garbage-collected."""
-    if (running := servers()) is not None:
-        running.close()
+    if (live_servers := servers()) is not None:
+        live_servers.close()

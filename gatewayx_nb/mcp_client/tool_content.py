@@ -1,4 +1,4 @@
-"""Converts the result of a server's tool to text and images, as a function would return them."""
+"""Converts the result of a server's tool to text and images, like the result of a function."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def content_of(result: Any) -> str | list[str | Image]:  # noqa: ANN401 - of the SDK
-    """Return the text of a result, or a list of its text and its images.
+    """Return the text of a result or, if it has images, a list of the text and the images.
 
-    Content that models do not take, such as audio, is replaced by a note like
+    Content that models do not accept, such as audio, is replaced by a note like
     ``[audio, audio/wav: not supported]``.
     """
-    parts = list(_parts(result.content))
+    parts = list(_convert_blocks(result.content))
     if not parts and result.structured_content is not None:
         parts = [json.dumps(result.structured_content, ensure_ascii=False)]
     text = "\n\n".join(part for part in parts if isinstance(part, str))
@@ -30,7 +30,7 @@ def content_of(result: Any) -> str | list[str | Image]:  # noqa: ANN401 - of the
     return [*([text] if text else ()), *pictures] if pictures else text
 
 
-def _parts(blocks: Iterable[Any]) -> Iterable[str | Image]:
+def _convert_blocks(blocks: Iterable[Any]) -> Iterable[str | Image]:
     for block in blocks:
         match block.type:
             case "text":
@@ -43,8 +43,8 @@ def _parts(blocks: Iterable[Any]) -> Iterable[str | Image]:
                 yield f"[resource {shorten(str(block.uri), 500)}: not read]"
             case "resource":
                 yield _resource(block.resource)
-            case kind:
-                yield f"[{shorten(str(kind), 60)}: not supported]"
+            case block_type:
+                yield f"[{shorten(str(block_type), 60)}: not supported]"
 
 
 def _image(data: str, mime: str) -> str | Image:

@@ -344,7 +344,7 @@ def test_a_call_right_after_a_stopped_one_restarts_a_busy_server(pool, call):
         await connection.list_tools(str)  # every call of a model begins with the list
         return await connection.call("echo", {"text": "again"}, str)
 
-    result = asyncio.run(pool._servers._run(stop_and_call()))
+    result = asyncio.run(pool._servers._run_on_loop(stop_and_call()))
     assert result.content[0].text == "again"
 
 
@@ -362,7 +362,7 @@ def test_a_list_that_overtakes_a_stop_does_not_wait_for_the_busy_server(pool, ca
         await listing
         return await connection.call("echo", {"text": "again"}, str)
 
-    result = asyncio.run(pool._servers._run(list_and_stop()))
+    result = asyncio.run(pool._servers._run_on_loop(list_and_stop()))
     assert result.content[0].text == "again"
 
 
