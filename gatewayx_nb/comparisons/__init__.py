@@ -1,4 +1,4 @@
-"""Compares several models side by side, while they reply and afterwards.
+"""Compares the answers of several models side by side, during and after their calls.
 
 The package is not called ``compare``, because ``gatewayx_nb`` exports the pool's method under that
 name.
@@ -82,7 +82,7 @@ __all__ = [
     "unused_path",
 ]
 
-# A call needs only the methods of the pool; the rest is imported when models are compared.
+# A call needs only `Comparer`; the other modules are imported when models are compared.
 __getattr__ = attach_modules(
     __name__,
     {

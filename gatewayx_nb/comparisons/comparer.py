@@ -27,14 +27,14 @@ _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"mod
 
 
 class Comparer(ABC):
-    """The methods of a pool that ask several models at the same time."""
+    """The methods of a pool that call several models concurrently."""
 
     @property
     @abstractmethod
     def _comparison_planner(self) -> Planner:
-        """The planner, after a check of the files for changes.
+        """The planner, after the configuration files have been checked for changes.
 
-        A broken settings file then fails the comparison, and not each of its calls.
+        An invalid settings file then fails the comparison instead of each of its calls.
         """
 
     @show_options(CompareOptions)
@@ -52,17 +52,18 @@ class Comparer(ABC):
         See also: the guide ``comparing``.
 
         Returns:
-            Replies or errors in the order of ``models``; a call that fails yields its error.
+            The replies, or the errors of failed calls, in the order of ``models``.
 
         Raises:
             UsageError: If an option or the list of models is invalid; nothing is sent.
             EngineNotFoundError: If a reference names an unknown engine; nothing is sent.
-            KeyboardInterrupt: If stopped; its ``comparison`` contains the partial answers.
+            KeyboardInterrupt: If interrupted with Ctrl-C; its ``comparison`` contains the partial
+                answers.
         """
         forbid_blocking_call("acompare")
         check_keywords(options.keys() - {"model"}, _COMPARE_KEYWORDS)
-        selected = select_prompt(prompt, messages)
-        return self.plan_comparison(selected, models, schema=schema, **options).run()
+        selected_prompt = select_prompt(prompt, messages)
+        return self.plan_comparison(selected_prompt, models, schema=schema, **options).run()
 
     @show_options(CompareOptions)
     async def acompare(
@@ -76,8 +77,8 @@ class Comparer(ABC):
     ) -> Comparison:
         """Call several models concurrently and await all of them; see `compare`."""
         check_keywords(options.keys() - {"model"}, _COMPARE_KEYWORDS)
-        selected = select_prompt(prompt, messages)
-        return await self.plan_comparison(selected, models, schema=schema, **options).arun()
+        selected_prompt = select_prompt(prompt, messages)
+        return await self.plan_comparison(selected_prompt, models, schema=schema, **options).arun()
 
     def plan_comparison(
         self, prompt: Prompt, models: str | Iterable[str], **options: Unpack[CallOptions]
@@ -86,5 +87,5 @@ class Comparer(ABC):
 
         Nothing is sent before `start` is called, and only `join` and `run` block.
         """
-        plan = cast("Callable[..., ComparisonRun]", _load("plan_comparison"))
-        return plan(self._comparison_planner, prompt, models, options)
+        plan_comparison = cast("Callable[..., ComparisonRun]", _load("plan_comparison"))
+        return plan_comparison(self._comparison_planner, prompt, models, options)

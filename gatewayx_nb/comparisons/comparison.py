@@ -1,4 +1,4 @@
-"""The answers of several models to one prompt."""
+"""The answers of several models to one prompt, with their metrics."""
 
 from __future__ import annotations
 
@@ -33,14 +33,12 @@ _DTYPES = {
     "tokens_per_second": "float64",
     "cost": "float64",
 }
-"""Dtypes of the numeric columns, set explicitly because a column with only missing values would be
-`object`.
-"""
+"""The dtypes of the numeric columns; without them, a column of missing values would be `object`."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Comparison(Sequence[Outcome]):
-    """Replies or errors, in the order of the requested models.
+    """The replies or errors of several models, in the order of their references.
 
     >>> import gatewayx_nb as gx
     >>> both = gx.compare("Say this.", models=["mock", "mock:other"])
@@ -49,8 +47,8 @@ class Comparison(Sequence[Outcome]):
 
     Attributes:
         prompt: The prompt.
-        references: The references as passed.
-        outcomes: Replies or errors; a stopped reply is ``interrupted``.
+        references: The model references, exactly as the caller passed them.
+        outcomes: The replies or errors; the reply of a stopped call is ``interrupted``.
     """
 
     prompt: str
@@ -76,22 +74,22 @@ class Comparison(Sequence[Outcome]):
     @property
     def cheapest(self) -> Reply | None:
         """The complete reply with the lowest known cost; the first one on a tie."""
-        priced = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
-        # Compare only the costs; with equal costs, `min` would otherwise compare the replies.
-        return min(priced, key=lambda pair: pair[0])[1] if priced else None
+        priced_replies = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
+        # The key is needed, because `min` would compare the replies if their costs are equal.
+        return min(priced_replies, key=lambda pair: pair[0])[1] if priced_replies else None
 
     def marks(self) -> list[list[str]]:
-        """Return the metrics in which each column is best: ``fastest``, ``cheapest``.
+        """Return for each column the metrics in which it is best: ``fastest``, ``cheapest``.
 
         A metric is omitted if it is known for only one column or equal in all columns. Several
         columns may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
-        best = {
+        best_columns = {
             "fastest": self._best_columns(lambda reply: round(reply.latency, 1)),
             "cheapest": self._best_columns(lambda reply: reply.cost),
         }
         indices = range(len(self.outcomes))
-        return [[mark for mark in best if index in best[mark]] for index in indices]
+        return [[mark for mark in best_columns if index in best_columns[mark]] for index in indices]
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with a row for each answer; unknown values are missing.
@@ -141,8 +139,8 @@ class Comparison(Sequence[Outcome]):
     @override
     def __repr__(self) -> str:
         columns = zip(map(plain, self.labels), self.outcomes, strict=True)
-        texts = (f"{label}: {_outcome_summary(outcome)}" for label, outcome in columns)
-        return f"Comparison({', '.join(texts)})"
+        summaries = (f"{label}: {_outcome_summary(outcome)}" for label, outcome in columns)
+        return f"Comparison({', '.join(summaries)})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Return the answers as text, one below another, and as safe HTML, side by side.
@@ -174,23 +172,23 @@ def unique_labels(references: Iterable[str]) -> tuple[str, ...]:
     >>> unique_labels(["mock", "grok", "mock"])
     ('mock', 'grok', 'mock (2)')
     """
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     labels = []
     for reference in references:
-        seen[reference] += 1
-        labels.append(f"{reference} ({seen[reference]})" if seen[reference] > 1 else reference)
+        counts[reference] += 1
+        labels.append(f"{reference} ({counts[reference]})" if counts[reference] > 1 else reference)
     return tuple(labels)
 
 
 def tokens_per_second(reply: Reply) -> float | None:
-    """Return output tokens per second over the total latency."""
+    """Return the output tokens per second of total latency; ``None`` if unknown."""
     tokens = reply.usage.output_tokens
     return None if tokens is None or reply.latency <= 0 else tokens / reply.latency
 
 
 def _outcome_row(reference: str, outcome: Outcome) -> dict[str, object]:
-    # Rows for replies and errors have the same keys in the same order, because the keys become
-    # DataFrame and CSV columns.
+    # The rows of replies and errors have the same keys in the same order, because the keys become
+    # the columns of a DataFrame or a CSV file.
     names = ("engine", "model", "text", "error", "finish_reason", "interrupted", *_DTYPES)
     row: dict[str, object] = dict.fromkeys(names)
     if isinstance(outcome, GatewayError):

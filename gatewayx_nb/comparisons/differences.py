@@ -1,4 +1,4 @@
-"""Word-by-word differences between several texts."""
+"""Finds word-by-word differences between several texts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
-_LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
+_WORD_PATTERN = re.compile(r"\s+|\w+|[^\w\s]")
+_LINE_PATTERN = re.compile(r"[^\n]*\n|[^\n]+\Z")
 
 _MAX_PAIRS = 500_000
 """Maximum number of matching pairs of pieces; comparing this many takes at most two seconds.
@@ -37,12 +37,12 @@ class Span:
 
 
 def differences(texts: Sequence[str]) -> list[list[Span]]:
-    """Split each text into spans that the other texts also contain and spans that they do not.
+    """Split each text into spans that the other texts also contain, and spans that they do not.
 
-    The first text is compared with each of the others. Its pieces are shared if all other texts
-    contain them. A piece of another text is shared if the first text contains it. Pieces are words,
-    or lines if the texts are too long to compare by word, or whole texts if lines repeat thousands
-    of times.
+    The first text is compared with each of the other texts. Its pieces are shared if all other
+    texts contain them. A piece of another text is shared if the first text contains it. Pieces are
+    words, or lines if the texts are too long to compare by word, or whole texts if lines repeat
+    thousands of times.
 
     >>> one, other = differences(["The sky is blue.", "The sky was blue."])
     >>> [(span.text, span.is_shared) for span in other]
@@ -52,19 +52,22 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
         return []
     pieces = _split(texts)
     first_shared = [True] * len(pieces[0])
-    shared = [first_shared]
+    shared_flags = [first_shared]
     for other in pieces[1:]:
         in_first, in_other = _matches(pieces[0], other)
-        # The list is changed in place, because `shared` contains it.
+        # The list is changed in place, because `shared_flags` contains it.
         first_shared[:] = map(operator.and_, first_shared, in_first)
-        shared.append(in_other)
-    return [_join(text_pieces, flags) for text_pieces, flags in zip(pieces, shared, strict=True)]
+        shared_flags.append(in_other)
+    return [
+        _join_pieces(text_pieces, flags)
+        for text_pieces, flags in zip(pieces, shared_flags, strict=True)
+    ]
 
 
 def _split(texts: Sequence[str]) -> list[list[str]]:
-    """Split texts into pieces as small as the time limit allows."""
-    # Smaller pieces result in more equal pairs, and each pair costs time.
-    for pattern in (_WORD, _LINE):
+    """Split each text into words, or larger pieces if comparing words would take too long."""
+    # Smaller pieces result in more matching pairs, and each pair takes time.
+    for pattern in (_WORD_PATTERN, _LINE_PATTERN):
         pieces = [pattern.findall(text) for text in texts]
         if _count_pairs(pieces) <= _MAX_PAIRS:
             return pieces
@@ -72,21 +75,21 @@ def _split(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _count_pairs(pieces: list[list[str]]) -> int:
-    """Count the occurrences of the first text's pieces in each of the others."""
-    first, others = Counter(pieces[0]), Counter(chain.from_iterable(pieces[1:]))
-    return sum(count * others[piece] for piece, count in first.items())
+    """Return the number of pairs of equal pieces in the first text and the other texts."""
+    first_counts, other_counts = Counter(pieces[0]), Counter(chain.from_iterable(pieces[1:]))
+    return sum(count * other_counts[piece] for piece, count in first_counts.items())
 
 
 def _matches(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
-    """For each piece of both texts, return whether it matches a piece of the other text."""
+    """Return, for each piece of both texts, whether it matches a piece of the other text."""
     in_first, in_other = [False] * len(first), [False] * len(other)
-    # autojunk would ignore words that are frequent in text of 200 words or more.
+    # `autojunk` would ignore words that are frequent in text of 200 words or more.
     for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():
         in_first[block.a : block.a + block.size] = [True] * block.size
         in_other[block.b : block.b + block.size] = [True] * block.size
     return in_first, in_other
 
 
-def _join(pieces: list[str], shared: list[bool]) -> list[Span]:
+def _join_pieces(pieces: list[str], shared: list[bool]) -> list[Span]:
     runs = groupby(zip(pieces, shared, strict=True), key=lambda pair: pair[1])
     return [Span("".join(piece for piece, _ in run), is_shared) for is_shared, run in runs]

@@ -1,4 +1,4 @@
-"""Exports comparisons: results to a new file, and a run as code for a cell."""
+"""Exports the results of comparisons to a file, and a run as code for a cell."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
     file = Path(path).expanduser()
     formatters = {".csv": history.to_csv, ".jsonl": history.to_jsonl, ".md": history.to_markdown}
     if file.suffix not in formatters:
-        known = ", ".join(f"{suffix} ({name})" for suffix, name in FILE_FORMATS.items())
+        known_formats = ", ".join(f"{suffix} ({name})" for suffix, name in FILE_FORMATS.items())
         raise UsageError(
-            f"The file name must end in one of {known}, got {file.name!r}.",
+            f"The file name must end in one of {known_formats}, got {file.name!r}.",
             hint="For example, `results.csv`.",
         )
     if not history.records:
@@ -47,15 +47,15 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
     except OSError as error:
         raise ConfigError(
             f"{str(file)!r} cannot be written: {error.strerror or error}.",
-            hint="Use a folder that exists and that you may write to.",
+            hint="Choose an existing folder that you can write to.",
         ) from None
     return file
 
 
 def unused_path(stem: str, suffix: str) -> Path:
     """Return an unused file name in the current folder."""
-    numbered = (Path(f"{stem}-{number}{suffix}") for number in itertools.count(2))
-    paths = itertools.chain([Path(f"{stem}{suffix}")], numbered)
+    numbered_paths = (Path(f"{stem}-{number}{suffix}") for number in itertools.count(2))
+    paths = itertools.chain([Path(f"{stem}{suffix}")], numbered_paths)
     return next(itertools.filterfalse(Path.exists, paths))
 
 
@@ -66,14 +66,14 @@ def to_code(
 
     Args:
         request: The run's request.
-        prompts: The prompts sent, with placeholders filled in; one for each input.
-        image_names: Notebook expressions of the images in a prompt.
+        prompts: The prompts that were sent, with placeholders filled in; one for each input.
+        image_names: The notebook expressions for the images in a prompt.
     """
     # One prompt is more readable as a single call; several prompts need a loop.
     is_single = len(prompts) == 1
     prompt = repr(prompts[0]) if is_single else "prompt"
-    lines = _arguments(request, prompt, [*image_names, *_file_names(request)])
-    call = ["gx.compare(", *(f"    {line}," for line in lines), ")"]
+    arguments = _argument_lines(request, prompt, [*image_names, *_file_names(request)])
+    call = ["gx.compare(", *(f"    {argument}," for argument in arguments), ")"]
     if is_single:
         body = [f"comparison = {call[0]}", *call[1:], "comparison.to_frame()"]
     else:
@@ -83,7 +83,7 @@ def to_code(
             *("    for prompt in prompts", "]"),
             "[comparison.to_frame() for comparison in comparisons]",
         ]
-    # Escape the names, because a line break in a file name would end the comment.
+    # The names are escaped, because a line break in a file name would end the comment.
     uploads = ", ".join(map(ascii, request.images))
     note = [f"# Put the uploaded files beside the notebook: {uploads}"] if uploads else []
     return "\n".join(["import gatewayx_nb as gx", "", *note, *body])
@@ -96,7 +96,9 @@ def _file_names(request: ComparisonRequest) -> Iterator[str]:
     yield from map(repr, request.images)
 
 
-def _arguments(request: ComparisonRequest, prompt: str, images: Sequence[str]) -> Iterator[str]:
+def _argument_lines(
+    request: ComparisonRequest, prompt: str, images: Sequence[str]
+) -> Iterator[str]:
     yield prompt
     samples = f" * {request.samples}" if request.samples > 1 else ""
     yield f"models={list(request.references)!r}{samples}"
@@ -109,10 +111,10 @@ def _arguments(request: ComparisonRequest, prompt: str, images: Sequence[str]) -
 
 
 def _as_literal(value: object) -> str:
-    """Return a value as code: a class as its name, a value without a literal form as ``...``."""
+    """Return code for a value: the name of a class, a literal, or ``...`` if there is none."""
     text = value.__name__ if isinstance(value, type) else repr(value)
     try:
-        ast.parse(text, mode="eval")  # only parsed, because the value may be any object
+        ast.parse(text, mode="eval")  # it is not evaluated, because the value may be any object
     except SyntaxError:
         return "..."
     return text

@@ -22,24 +22,24 @@ FIELD_LABELS = {
     "stop": "Stop text",
     "seed": "Seed",
 }
-"""The labels of the parameter fields; empty fields are not sent."""
+"""The labels of the parameter fields; a parameter whose field is empty is not sent."""
 
 
 def can_be_field_value(value: object) -> bool:
-    """Return whether a value fits a field: ``None``, a number or a str without outer whitespace."""
+    """Return whether a field can show a value: ``None``, a number or a stripped string."""
     return isinstance(value, int | float) or value is None or str(value).strip() == value
 
 
 def reusable_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are set; iterators become lists for repeated use."""
-    reusable = {
+    """Return the options that are set; convert iterators to lists, which can be used repeatedly."""
+    set_options = {
         name: list(value) if isinstance(value, Iterator) else value
         for name, value in options.items()
         if value is not None
     }
-    if "images" in reusable:
-        reusable["images"] = images.as_list(reusable["images"])
-    return reusable
+    if "images" in set_options:
+        set_options["images"] = images.as_list(set_options["images"])
+    return set_options
 
 
 def parse_fields(
@@ -53,8 +53,8 @@ def parse_fields(
     Args:
         other_options: Options that have no field in the form.
         system: The system prompt.
-        fields: The text of each field, by parameter name.
-        supported: Parameters that all selected models support; others are omitted.
+        fields: The text in each field, by parameter name.
+        supported: The parameters that all selected models support; other parameters are omitted.
 
     Raises:
         UsageError: If the value of a field is invalid.
@@ -72,10 +72,10 @@ def parse_fields(
 
 
 def input_lines(inputs: str | Iterable[str]) -> str:
-    """Return inputs as the text of their field, one per line.
+    """Return the inputs as one text for their field, one input per line.
 
     Raises:
-        UsageError: If an input is not a one-line str.
+        UsageError: If an input is not a string of a single line.
     """
     texts = [inputs] if isinstance(inputs, str) else list(inputs)
     for text in texts:
@@ -88,37 +88,37 @@ def input_lines(inputs: str | Iterable[str]) -> str:
 
 
 def parse_inputs(text: str) -> tuple[str, ...]:
-    """Return the inputs, one per line."""
+    """Return the non-empty lines of a field, each of which is an input."""
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-def _number(label: str, text: str) -> float:
+def _parse_number(label: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan  # rejected below, like the text "nan"
     if not math.isfinite(number):
-        raise _invalid(label, text, "a number such as 0.7")
+        raise _invalid_field_error(label, text, "a number such as 0.7")
     return number
 
 
-def _integer(label: str, text: str) -> int:
+def _parse_integer(label: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise _invalid(label, text, "an integer such as 200") from None
+        raise _invalid_field_error(label, text, "an integer such as 200") from None
 
 
 _PARSERS: dict[str, Callable[[str, str], object]] = {
-    "temperature": _number,
-    "top_p": _number,
-    "max_tokens": _integer,
+    "temperature": _parse_number,
+    "top_p": _parse_number,
+    "max_tokens": _parse_integer,
     "stop": lambda _, text: text,
-    "seed": _integer,
+    "seed": _parse_integer,
 }
 
 
-def _invalid(label: str, text: str, expected: str) -> UsageError:
+def _invalid_field_error(label: str, text: str, expected: str) -> UsageError:
     return UsageError(
         f"{label} must be {expected}, got {text!r}.", hint="Correct the field or clear it."
     )

@@ -1,4 +1,4 @@
-"""The history of comparisons: replies, metrics and votes, as rows and as text."""
+"""Keeps the history of comparisons, and converts it to tables and reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 from gatewayx_nb.comparisons.comparison import Comparison, Outcome
 
 EXPORTED_OPTIONS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "images")
-"""The options of a run that are exported, one per column."""
+"""The options of a run that are exported, each as a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ComparisonRecord:
         options: The `EXPORTED_OPTIONS` that were set; images are represented by their names.
         input: The value of ``{{input}}``.
         row: Index of the input in the run, from 0.
-        verdict: The user's verdict.
+        verdict: The user's verdict on the answers; ``None`` before a vote.
     """
 
     run: int
@@ -47,7 +47,7 @@ class ComparisonRecord:
     verdict: Verdict | None = None
 
     def marks(self) -> list[list[str]]:
-        """Return each column's best metrics, and ``better`` for the winner of the vote."""
+        """Return for each column the metrics in which it is best, and ``better`` for the winner."""
         marks = self.comparison.marks()
         if self.verdict and self.verdict.winner is not None:
             marks[self.verdict.winner].append("better")
@@ -55,13 +55,17 @@ class ComparisonRecord:
 
     def rows(self) -> list[dict[str, object]]:
         """Return a dict for each column: prompt, options, answer, metrics, vote."""
-        request = {"run": self.run, "prompt": self.comparison.prompt, "input": self.input or None}
+        run_values = {
+            "run": self.run,
+            "prompt": self.comparison.prompt,
+            "input": self.input or None,
+        }
         options = {name: self.options.get(name) for name in EXPORTED_OPTIONS}
         rows = []
         for index, answer in enumerate(self.comparison.rows()):
             vote = self.verdict.for_column(index) if self.verdict else None
             note = (self.verdict.note or None) if self.verdict else None
-            rows.append(request | options | answer | {"vote": vote, "note": note})
+            rows.append(run_values | options | answer | {"vote": vote, "note": note})
         return rows
 
 
@@ -70,11 +74,11 @@ class Dispersion:
     """Variation among the answers of one model to one prompt.
 
     Attributes:
-        reference: The model.
+        reference: The reference of the model.
         answers: Number of complete answers.
         different: Number of distinct answers among them.
-        latency: Latency in seconds: minimum, median, maximum; ``None`` without complete answers.
-        output_tokens: Output tokens: minimum, median, maximum; ``None`` if a count is unknown.
+        latency: Minimum, median and maximum latency in seconds; ``None`` without complete answers.
+        output_tokens: Minimum, median and maximum of output tokens; ``None`` if a count is unknown.
     """
 
     reference: str
@@ -92,27 +96,27 @@ class ComparisonHistory:
 
     @property
     def records(self) -> list[ComparisonRecord]:
-        """The records."""
+        """The records, oldest first."""
         return list(self._records.values())
 
     def find(self, run: int, row: int) -> ComparisonRecord | None:
-        """Return a record, or ``None`` if there is none."""
+        """Return the record of a row, or ``None`` if it does not exist."""
         return self._records.get((run, row))
 
     def add(self, record: ComparisonRecord) -> None:
         """Add a record; it replaces a record with the same run and row, but keeps its verdict."""
-        existing = self.find(record.run, record.row)
+        existing_record = self.find(record.run, record.row)
         # A row is added again after a retry, and after each vote while other rows are running.
-        if existing is not None and record.verdict is None:
-            record = replace(record, verdict=existing.verdict)
+        if existing_record is not None and record.verdict is None:
+            record = replace(record, verdict=existing_record.verdict)
         self._records[record.run, record.row] = record
 
     def set_verdict(self, run: int, row: int, verdict: Verdict | None) -> None:
-        """Set, change or clear a verdict."""
+        """Set, change or clear the verdict of a row."""
         self._records[run, row] = replace(self._records[run, row], verdict=verdict)
 
     def rankings(self) -> list[ModelScore]:
-        """Return the ranking of the models after all votes, best first."""
+        """Return the scores of the models after all votes, best first."""
         return rank(
             (record.comparison.references, record.verdict)
             for record in self.records
@@ -154,8 +158,8 @@ def dispersion(comparison: Comparison) -> list[Dispersion]:
     answers: dict[str, list[Outcome]] = {}
     for reference, outcome in zip(comparison.references, comparison, strict=True):
         answers.setdefault(reference, []).append(outcome)
-    repeated = (pair for pair in answers.items() if len(pair[1]) > 1)
-    return [_dispersion(reference, outcomes) for reference, outcomes in repeated]
+    repeated_answers = (pair for pair in answers.items() if len(pair[1]) > 1)
+    return [_dispersion(reference, outcomes) for reference, outcomes in repeated_answers]
 
 
 def _dispersion(reference: str, outcomes: Sequence[Outcome]) -> Dispersion:
@@ -164,12 +168,12 @@ def _dispersion(reference: str, outcomes: Sequence[Outcome]) -> Dispersion:
         reference,
         answers=len(replies),
         different=len({reply.text for reply in replies}),
-        latency=_range(replies, lambda reply: reply.latency),
-        output_tokens=_range(replies, lambda reply: reply.usage.output_tokens),
+        latency=_minimum_median_maximum(replies, lambda reply: reply.latency),
+        output_tokens=_minimum_median_maximum(replies, lambda reply: reply.usage.output_tokens),
     )
 
 
-def _range(
+def _minimum_median_maximum(
     replies: Iterable[Reply], metric: Callable[[Reply], float | None]
 ) -> tuple[float, float, float] | None:
     values = list(map(metric, replies))

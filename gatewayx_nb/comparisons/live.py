@@ -1,4 +1,4 @@
-"""A comparison in which each model can be stopped and retried separately."""
+"""A comparison whose calls can be stopped and retried separately."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class LiveComparison:
-    """A run whose columns can be retried.
+    """A run of several models, in which single columns can be retried.
 
     Args:
         run: The run; nothing is sent before `start`.
-        options: The keyword arguments of the calls.
+        options: The options of the calls.
         input: The value of ``{{input}}``.
-        image_names: Names of the prompt's images in the notebook.
+        image_names: The notebook expressions for the images in the prompt.
 
     Attributes:
         prompt: The prompt.
-        columns: The running or latest column in each position.
+        columns: The current column at each position: the running or the latest call.
     """
 
     def __init__(
@@ -60,18 +60,18 @@ class LiveComparison:
             run.start()
 
     def retry(self, index: int, plan: Callable[[str], ComparisonRun]) -> None:
-        """Call the model of one position again, discarding its earlier answer.
+        """Call the model at one position again, and discard its earlier answer.
 
         Args:
             index: The position, from 0.
-            plan: Returns the run of one model.
+            plan: Returns a run that calls only the model with this reference.
         """
-        old = self.columns[index]
+        earlier_column = self.columns[index]
         # The earlier call may still be running.
-        old.stop()
-        run = plan(old.reference)
-        # A run of a single model cannot number repeated references, so keep the old label.
-        run.columns[0].label = old.label
+        earlier_column.stop()
+        run = plan(earlier_column.reference)
+        # A run of a single model cannot number repeated references, so the old label is kept.
+        run.columns[0].label = earlier_column.label
         self.columns[index] = run.columns[0]
         self._runs.append(run)
         run.start()
@@ -86,7 +86,7 @@ class LiveComparison:
         for column in self.columns:
             column.run_pending()
             column.settle_if_overdue()
-        running = next((run for run in self._runs if not run.ended), None)
-        if running is not None:
-            running.join(seconds)
+        unfinished_run = next((run for run in self._runs if not run.ended), None)
+        if unfinished_run is not None:
+            unfinished_run.join(seconds)
         return self.ended

@@ -1,4 +1,4 @@
-"""The engines that can be selected, with their states and models."""
+"""Lists and searches the engines and models that can be selected."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class CatalogItem:
         model: The engine's default model; empty if only the engine's code defines it, or if the
             reference names a model.
         is_ready: Whether the engine or model can be called now.
-        state: The state, in a word or two.
-        note: The problem, or how to fix it.
+        state: The state of the engine, in one or two words.
+        note: The problem, or how to fix it; empty if there is no problem.
         is_engine: Whether the item is an engine, whose models can be listed.
     """
 
@@ -72,14 +72,14 @@ class ModelCatalog:
             probe: Whether to contact local servers.
         """
         rows = self._get_pool().status(probe=probe)
-        # The engine of a shadowed row has been replaced by another with the same name.
+        # A shadowed engine has been replaced by another engine with the same name.
         engines = [_engine_item(row) for row in rows if row.state != "shadowed"]
         engines.sort(key=lambda item: (not item.is_ready, item.reference))
-        changed, self._engines = engines != self._engines, engines
-        return changed
+        has_changed, self._engines = engines != self._engines, engines
+        return has_changed
 
     def load_models(self, engine: str) -> int:
-        """Add a provider's models to the catalog; return their number.
+        """Add the models of an engine's provider to the catalog; return their number.
 
         Raises:
             GatewayError: If the models cannot be listed.
@@ -94,12 +94,12 @@ class ModelCatalog:
         return [item.reference for item in self._engines if item.is_ready]
 
     def search(self, query: str = "", selected: Iterable[str] = ()) -> list[CatalogItem]:
-        """Return the matching items, ready ones first.
+        """Return the matching items; engines that are ready, and their models, come first.
 
         Args:
-            query: Words that must all occur in an item. A complete reference that is not listed is
-                also returned.
-            selected: References that are always returned; non-matching ones come first.
+            query: Words that must all occur in an item. A reference that no item has becomes an
+                item of its own.
+            selected: References that are always returned; those that do not match come first.
         """
         words = query.lower().split()
         items = list(self._items())
@@ -112,9 +112,14 @@ class ModelCatalog:
             and ModelRef.parse(typed_reference).engine in self.ready_engines
         ):
             matches.append(CatalogItem(typed_reference, state="as typed"))
-        listed = {item.reference for item in matches}
-        unlisted = (reference for reference in selected if reference not in listed)
-        return [*(self._selected_item(reference, items) for reference in unlisted), *matches]
+        matching_references = {item.reference for item in matches}
+        other_references = (
+            reference for reference in selected if reference not in matching_references
+        )
+        return [
+            *(self._selected_item(reference, items) for reference in other_references),
+            *matches,
+        ]
 
     def _items(self) -> Iterator[CatalogItem]:
         for engine in self._engines:
@@ -131,7 +136,7 @@ class ModelCatalog:
                 return item
             if item.reference == engine:
                 return CatalogItem(reference, "", item.is_ready, item.state, item.note)
-        # Keep the item, because the selection must not change by itself.
+        # The item is kept, because the selection must not change by itself.
         note = render(Hint("list_engines"))
         return CatalogItem(reference, is_ready=False, state="gone", note=note)
 
@@ -142,5 +147,5 @@ def _engine_item(row: EngineStatus) -> CatalogItem:
 
 
 def _is_model_name(text: str) -> bool:
-    """Return whether a string can be a model name; ipywidgets 7 would render any HTML in it."""
+    """Return whether a string is a safe model name; ipywidgets 7 would render HTML in it."""
     return bool(text) and text == plain(text) and not set(text) & set("<>&")

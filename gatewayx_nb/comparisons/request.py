@@ -1,4 +1,4 @@
-"""A request of the comparison view: prompt, models and options."""
+"""The request for a comparison run: its prompt, models and options."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class ComparisonRequest:
         prompt: The prompt, with ``{{name}}`` and ``{{input}}`` as typed.
         references: The models to call.
         options: The options of the calls; unset options are omitted.
-        images: Uploaded images, by name.
-        inputs: Values of ``{{input}}``; each results in a row of replies.
+        images: The uploaded images, by file name.
+        inputs: The values of ``{{input}}``; the replies to each value form a row.
         samples: Number of calls to each model.
-        blind: Whether names and metrics are hidden until the user votes.
+        blind: Whether the names and metrics of models are hidden until the user votes.
     """
 
     prompt: str
@@ -57,9 +57,9 @@ class ComparisonRequest:
                 "There are inputs, but the prompt does not contain {{input}}.",
                 hint="Write {{input}} in the prompt where an input belongs.",
             )
-        count = len(self.references) * self.samples * max(1, len(self.inputs))
-        if count > MAX_REPLIES:
+        reply_count = len(self.references) * self.samples * max(1, len(self.inputs))
+        if reply_count > MAX_REPLIES:
             raise UsageError(
-                f"A run must have at most {MAX_REPLIES} replies, got {count}.",
+                f"A run must have at most {MAX_REPLIES} replies, got {reply_count}.",
                 hint="Use fewer inputs, samples or models.",
             )

@@ -1,4 +1,4 @@
-"""Concurrent calls to several models with one prompt."""
+"""Calls several models concurrently with the same prompt."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Column:
         self._call.partial.started = time.monotonic()  # each column's clock starts with its call
         if self._call.caller_thread is not None:
             self._call.caller_thread.serve(wake)
-        self._future = self._call.portal.submit(self._run(self._call, wake))
+        self._future = self._call.portal.submit(self._run_call(self._call, wake))
 
     def stop(self) -> None:
         """Cancel the call and close its connection.
@@ -80,13 +80,13 @@ class Column:
         """
         if self._call is None or self._outcome is not None:
             return
-        # Settle before the cancellation, because a cancelled call settles with an error.
+        # The call is settled first, because a cancelled call settles with an error.
         self._settle(self._call.partial.reply(interrupted=True))
         if self._future is not None:
             self._future.cancel()
 
     def settle_if_overdue(self) -> None:
-        """Settle the call if its loop is closed or is blocked past the deadline."""
+        """Settle the call if its event loop is closed, or is still blocked after the deadline."""
         if self._call is None or self._future is None or self._outcome is not None:
             return
         if self._call.portal.loop.is_closed():
@@ -100,7 +100,7 @@ class Column:
         if self._call is not None and self._call.caller_thread is not None:
             self._call.caller_thread.run_pending()
 
-    async def _run(self, call: PlannedCall, wake: Callable[[], object]) -> None:
+    async def _run_call(self, call: PlannedCall, wake: Callable[[], object]) -> None:
         try:
             self._settle(await call.run())
         except GatewayError as error:
@@ -119,7 +119,7 @@ class Column:
             wake()
 
     def _settle(self, outcome: Outcome) -> None:
-        """Store the first outcome.
+        """Store the outcome, unless an outcome is already stored.
 
         No lock is needed, because either of two simultaneous outcomes is correct.
         """
@@ -144,13 +144,13 @@ class _WakeSignal:
                 loop.call_soon_threadsafe(event.set)
 
     def listen(self) -> asyncio.Event:
-        """Return an event on the current loop; the next `set` sets it."""
+        """Return a new event on the current loop, which the next call of `set` sets."""
         self._loop, self._loop_event = asyncio.get_running_loop(), asyncio.Event()
         return self._loop_event
 
 
 class ComparisonRun:
-    """Columns that run concurrently; a column that fails or is stopped does not affect the others.
+    """Columns that run concurrently; a failed or stopped column does not affect other columns.
 
     `start` returns immediately. Wait with `join`, or poll the columns. The running columns are
     cancelled by `stop`, by an exception in `run`, `arun` or the ``with`` block, and when the last
@@ -201,8 +201,8 @@ class ComparisonRun:
     def join(self, seconds: float) -> bool:
         """Wait up to ``seconds`` seconds for all columns to end; return whether they have."""
         forbid_blocking_call("acompare")
-        end = time.monotonic() + seconds
-        while not self._poll() and (remaining := end - time.monotonic()) > 0:
+        deadline = time.monotonic() + seconds
+        while not self._poll() and (remaining := deadline - time.monotonic()) > 0:
             self._signal.event.wait(remaining)
         return self.ended
 
@@ -221,7 +221,7 @@ class ComparisonRun:
     def run(
         self, on_poll: Callable[[], object] = bool, interval: float = _POLL_INTERVAL
     ) -> Comparison:
-        """Start, wait until all columns have ended, and return the comparison.
+        """Start all columns, wait until they have ended, and return the comparison.
 
         Args:
             on_poll: Called in this thread at the start, then repeatedly until the end; `bool` does
@@ -287,14 +287,14 @@ def plan_comparison(
     Args:
         planner: Plans the call to each model.
         prompt: The prompt, as a string or a list of messages.
-        models: References; a repeated reference is called once per occurrence.
+        models: The references of the models; a repeated reference is called once per occurrence.
         options: The options of every call.
 
     Raises:
         UsageError: If ``models`` is empty, or the options are invalid.
         EngineNotFoundError: If a reference names an unknown engine (probably a typo).
     """
-    normalized = check_comparison_options(options)
+    normalized_options = check_comparison_options(options)
     references = _check_references(models)
     _check_engines(planner, references)
     # A model that cannot be called becomes a column with its error.
@@ -302,7 +302,7 @@ def plan_comparison(
     for reference, label in zip(references, unique_labels(references), strict=True):
         call: PlannedCall | GatewayError
         try:
-            call = planner.plan(prompt, {**normalized, "model": reference}, streamed=True)
+            call = planner.plan(prompt, {**normalized_options, "model": reference}, streamed=True)
         except UsageError:  # invalid options, rather than the outcome of one model
             raise
         except GatewayError as error:
@@ -324,18 +324,18 @@ def check_comparison_options(options: CallOptions) -> CallOptions:
 
 
 def _check_engines(planner: Planner, references: Iterable[str]) -> None:
-    """Check all names before the first call, so that a misspelt name costs nothing."""
-    unknown: dict[str, EngineNotFoundError] = {}
+    """Check all references before the first call, so that a misspelt name costs nothing."""
+    errors: dict[str, EngineNotFoundError] = {}
     for reference in references:
         try:
             planner.check_reference(reference)
         except EngineNotFoundError as error:
-            unknown[reference] = error
-    if len(unknown) == 1:
-        raise next(iter(unknown.values()))
-    if unknown:
+            errors[reference] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
         raise EngineNotFoundError(
-            f"there are no engines for {', '.join(map(repr, unknown))}.", hint=Hint("list_engines")
+            f"there are no engines for {', '.join(map(repr, errors))}.", hint=Hint("list_engines")
         )
 
 
@@ -346,7 +346,7 @@ def _unexpected_error(label: str, error: Exception) -> ProviderError:
     """
     failure = ProviderError(
         f"the call to {label!r} raised {type(error).__name__}.",
-        hint="Call that model on its own to see the traceback.",
+        hint="Call that model alone to see the traceback.",
     )
     failure.__cause__ = error
     return failure
@@ -374,6 +374,6 @@ _SINGLE_MODEL_OPTIONS = {
     ),
     "fallback": (
         "a comparison does not take `fallback`: an answer would appear under another model's name.",
-        "Omit `fallback`, and compare with that model too.",
+        "Omit `fallback`, and add that model to the comparison.",
     ),
 }

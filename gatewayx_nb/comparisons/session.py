@@ -1,4 +1,4 @@
-"""The comparisons and votes of one view, independent of its widgets."""
+"""Manages the comparisons and votes of one view, independently of its widgets."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ class ComparisonPlanner(Protocol):
 
 
 class ComparisonSession:
-    """The current run of one view, and the history of all its runs.
+    """The latest run of a view, and the history of all its runs.
 
     Args:
         get_pool: Returns the pool.
         get_namespace: Returns the notebook's namespace, for ``{{name}}``.
-        rng: Shuffles the columns if names are hidden.
+        rng: The random generator that shuffles the columns if names are hidden.
 
     Attributes:
-        history: All replies and votes.
+        history: The replies and votes of all runs.
         comparisons: The comparisons of the last run, one row for each input.
         run_number: Number of runs so far.
         request: The request of the last run.
@@ -69,19 +69,19 @@ class ComparisonSession:
 
     @property
     def is_running(self) -> bool:
-        """Whether any model is still running."""
+        """Whether any call is still running."""
         return not all(live.ended for live in self.comparisons)
 
     @property
     def code(self) -> str:
-        """Code of a cell that repeats the last run; empty before the first run."""
+        """The code of a cell that repeats the last run; empty before the first run."""
         if self.request is None:
             return ""
         prompts_sent = [live.prompt for live in self.comparisons]
         return to_code(self.request, prompts_sent, self.comparisons[0].image_names)
 
     def run(self, request: ComparisonRequest) -> None:
-        """Start a run; the history keeps the results of the previous one.
+        """Start a run; the history keeps the results of the previous run.
 
         Raises:
             UsageError: If the request is invalid, or the last run has not ended; nothing was sent.
@@ -92,12 +92,12 @@ class ComparisonSession:
         request.check()
         references = list(request.references) * request.samples
         if request.blind:
-            # The order in which the user selected the models would reveal them.
+            # The order of selection would reveal the models.
             self._rng.shuffle(references)
         options: CallOptions = {**request.options}
         inputs = request.inputs or ("",)
-        # Plan all rows before starting any, so that an error in one row is raised before anything
-        # is sent.
+        # All rows are planned before any is started, so that an error in one row is raised before
+        # anything is sent.
         comparisons = [self._plan_row(request, references, options, value) for value in inputs]
         self.request, self.comparisons, self._options = request, comparisons, options
         self.run_number += 1
@@ -110,7 +110,7 @@ class ComparisonSession:
             live.stop()
 
     def retry(self, row: int, index: int) -> None:
-        """Call one model again."""
+        """Call the model in one column of a row again."""
         live = self.comparisons[row]
         options: CallOptions = {**live.options}  # type: ignore[typeddict-item]
         live.retry(index, lambda reference: self._plan_run(live.prompt, [reference], options))
@@ -118,9 +118,9 @@ class ComparisonSession:
     def join(self, seconds: float) -> bool:
         """Wait up to ``seconds`` for one of the running rows; return whether all have finished."""
         # Waiting for one row is sufficient, because callers wait in a loop.
-        running = next((live for live in self.comparisons if not live.ended), None)
-        if running is not None:
-            running.join(seconds)
+        unfinished_row = next((live for live in self.comparisons if not live.ended), None)
+        if unfinished_row is not None:
+            unfinished_row.join(seconds)
         return not self.is_running
 
     def record_finished(self) -> None:
@@ -135,11 +135,11 @@ class ComparisonSession:
             self.history.add(record)
 
     def record(self, row: int) -> ComparisonRecord | None:
-        """Return the record of a row of the last run."""
+        """Return the record of a row in the last run; ``None`` until the row has finished."""
         return self.history.find(self.run_number, row)
 
     def vote(self, row: int, vote: Vote, index: int | None = None) -> None:
-        """Vote on the replies of a row; voting the same way again withdraws the vote.
+        """Vote on the replies of a row; repeating the same vote withdraws it.
 
         Raises:
             UsageError: If some replies of the row have not finished.
@@ -148,10 +148,12 @@ class ComparisonSession:
         record = self.record(row)
         if record is None:
             raise UsageError("Some replies have not finished.", hint="Wait, or stop the run.")
-        previous = record.verdict
-        verdict: Verdict | None = Verdict(vote, index, previous.note if previous else "")
+        previous_verdict = record.verdict
+        verdict: Verdict | None = Verdict(
+            vote, index, previous_verdict.note if previous_verdict else ""
+        )
         # In a blind run, the first vote reveals the names, so it cannot be withdrawn.
-        if verdict == previous and not self._is_blind:
+        if verdict == previous_verdict and not self._is_blind:
             verdict = None
         self.history.set_verdict(self.run_number, row, verdict)
 
@@ -179,15 +181,15 @@ class ComparisonSession:
     def _plan_row(
         self, request: ComparisonRequest, references: list[str], options: CallOptions, value: str
     ) -> LiveComparison:
-        """Fill in the prompt for a value of ``{{input}}`` and plan the columns; nothing is sent."""
+        """Plan the row for one value of ``{{input}}``: fill in the prompt, and send nothing."""
         limits = self._get_pool().config.settings.limits
         namespace = {**self._get_namespace(), **({"input": value} if request.inputs else {})}
         prompt = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
         option_images = images.as_list(options.get("images", ()))
         # The prompt's own images come first, because it refers to them by number.
-        attached = (*prompt.images, *option_images, *request.images.values())
-        if attached:
-            options = {**options, "images": attached}
+        all_images = (*prompt.images, *option_images, *request.images.values())
+        if all_images:
+            options = {**options, "images": all_images}
         run = self._plan_run(prompt.text, references, options)
         return LiveComparison(run, options, value, prompt.image_names)
 
@@ -196,7 +198,7 @@ class ComparisonSession:
 
 
 def _image_names(request: ComparisonRequest, image_names: tuple[str, ...]) -> str | None:
-    """Return the names of the images sent: notebook values, files, uploads."""
+    """Return the names of the images that were sent: notebook values, files and uploads."""
     files = (
         str(image) if isinstance(image, str | Path) else type(image).__name__
         for image in images.as_list(request.options.get("images", ()))

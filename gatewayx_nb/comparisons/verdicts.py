@@ -1,4 +1,4 @@
-"""The user's verdicts on compared answers, and the ranking of the models."""
+"""Represents the user's verdicts on compared answers, and ranks the models by them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Verdict:
     Attributes:
         vote: ``"better"``: one answer is better than the others. ``"tie"``: all are equally good.
             ``"bad"``: all are bad.
-        winner: Index of the better column, from 0; ``None`` for the other votes.
-        note: The voter's reason.
+        winner: Index of the better column, from 0; ``None`` unless the vote is ``"better"``.
+        note: The user's reason for the vote.
     """
 
     vote: Vote
@@ -55,16 +55,16 @@ class ModelScore:
     @property
     def win_rate(self) -> float | None:
         """Wins plus half of the ties, divided by the number of prompts not rated bad."""
-        decided = self.wins + self.losses + self.ties
-        return (self.wins + self.ties / 2) / decided if decided else None
+        judged_count = self.wins + self.losses + self.ties
+        return (self.wins + self.ties / 2) / judged_count if judged_count else None
 
 
 def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
     """Return each model's score, best first.
 
     Args:
-        verdicts: For each prompt, the compared references and the verdict on them. A repeated
-            reference counts once and does not lose to itself.
+        verdicts: For each prompt, the compared references and the verdict. A reference that occurs
+            several times is counted once, and does not lose to itself.
     """
     counts: dict[str, Counter[str]] = {}
     for references, verdict in verdicts:
@@ -72,7 +72,7 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
         # Each model counts once, regardless of its number of samples.
         for reference in dict.fromkeys(references):
             result = "wins" if reference == winner else "losses"
-            field = {"tie": "ties", "bad": "bad"}.get(verdict.vote, result)
-            counts.setdefault(reference, Counter())[field] += 1
+            score_field = {"tie": "ties", "bad": "bad"}.get(verdict.vote, result)
+            counts.setdefault(reference, Counter())[score_field] += 1
     rankings = [ModelScore(reference, **count) for reference, count in counts.items()]
     return sorted(rankings, key=lambda row: (-(row.win_rate or 0), -row.wins, row.reference))
