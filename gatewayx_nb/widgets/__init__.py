@@ -1,6 +1,6 @@
-"""Model pickers, comparisons and views of evaluations, built with ipywidgets.
+"""Widgets for selecting and comparing models and for viewing evaluations.
 
-Names are imported on first use, because loading the extension must not import ipywidgets.
+The names are imported on first use, because loading the extension must not import ipywidgets.
 """
 
 from __future__ import annotations

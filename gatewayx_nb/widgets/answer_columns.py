@@ -1,4 +1,4 @@
-"""The answer columns of one prompt and their voting controls."""
+"""Shows the answers to one prompt in columns, with voting controls."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
             """Stop one column."""
 
         def retry(self, row: int, column: int) -> None:
-            """Call one model again."""
+            """Call the model in one column again."""
 
         def vote(self, row: int, vote: Vote, column: int | None = None) -> None:
-            """Vote on a row's replies."""
+            """Vote on the answers in a row."""
 
         def set_note(self, row: int, note: str) -> None:
             """Store the reason for a vote."""
@@ -44,7 +44,7 @@ _GRID = {
 
 
 class AnswerColumn:
-    """One column: a name, a reply and its buttons."""
+    """One column: a name, an answer and its buttons."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class AnswerColumn:
                 control.tooltip = f"{control.description}: {label}"
 
     def show_answer(self, column: Column, mode: Mode, *, hide_names: bool) -> None:
-        """Show the reply if it has changed."""
+        """Show the answer if it has changed."""
         # A retry replaces the column, and its answer may be shorter than the previous one.
         if self._renderer is None or self._renderer.column is not column:
             self._renderer = AnswerRenderer(column)
@@ -91,17 +91,17 @@ class AnswerColumn:
             self.set_html(html)
 
     def set_html(self, html: str) -> None:
-        """Show HTML instead of the reply."""
+        """Show HTML instead of the rendered answer."""
         self.html_length = len(html)
         set_html(self._body, html)
 
     def invalidate(self) -> None:
-        """Discard the rendered reply, so that the next one is rendered again."""
+        """Discard the rendered answer, so that the next answer to show is rendered again."""
         self._renderer = None
 
 
 class ComparisonRow:
-    """The row of one prompt: the value of `{{input}}`, the columns and the voting controls.
+    """The row for one prompt: the value of `{{input}}`, the columns and the voting controls.
 
     Args:
         row: The row's index in the run, from 0.
@@ -135,16 +135,16 @@ class ComparisonRow:
 
     @property
     def widgets(self) -> list[ipywidgets.Widget]:
-        """The row's widgets, including columns shown earlier."""
+        """The row's widgets, including columns that are no longer shown."""
         return [self.box, *(column.box for column in self._columns)]
 
     def show(self, session: ComparisonSession, mode: Mode) -> None:
         """Show the current state of the row."""
         live = session.comparisons[self._row]
         count = len(live.columns)
-        # Reuse columns, because ipywidgets never frees the columns of an earlier run by itself.
+        # Columns are reused, because ipywidgets never frees the columns of earlier runs by itself.
         while len(self._columns) < count:
-            self._columns.append(self._new_column(len(self._columns)))
+            self._columns.append(self._create_column(len(self._columns)))
         columns = self._columns[:count]
         set_children(self._grid, tuple(column.box for column in columns))
         set_html(self._input, f"<strong>{escape(live.input)}</strong>" if live.input else "")
@@ -181,7 +181,7 @@ class ComparisonRow:
             return [[] for _ in range(count)]
         return record.marks() if record else live.comparison.marks()
 
-    def _new_column(self, index: int) -> AnswerColumn:
+    def _create_column(self, index: int) -> AnswerColumn:
         row, actions = self._row, self._actions
         return AnswerColumn(
             lambda: actions.stop_column(row, index),

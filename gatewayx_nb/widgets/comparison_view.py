@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gatewayx_nb")
 
 _PAUSE_FACTOR = 5
-"""Pause after an update, as a multiple of its duration, to use at most a sixth of a core."""
+"""Pause after an update, as a multiple of the update's duration: at most 1/6 of a core is used."""
 
 
 class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
@@ -67,7 +67,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     ) -> None:
         self._get_pool = get_pool
         self._session = ComparisonSession(get_pool, get_namespace)
-        self._lock = threading.RLock()  # a thread shows the run while clicks change it
+        self._lock = threading.RLock()  # a thread shows the run while clicks may change it
         self._throttle = Throttle(time.monotonic, _PAUSE_FACTOR)
         self._rows: list[ComparisonRow] = []
         self._thread: threading.Thread | None = None
@@ -91,7 +91,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     @property
     def code(self) -> str:
-        """Code for a cell that repeats the last run; empty before the first."""
+        """The code of a cell that repeats the last run; empty before the first run."""
         return self._session.code
 
     def run(self, *, wait: bool = True) -> None:
@@ -108,7 +108,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._session.run(request)
             self._show_in_background()
-        # Store the prompt only now, so that an invalid prompt is not remembered.
+        # The prompt is stored only now, so that an invalid prompt is not remembered.
         self._fields.remember(request.prompt)
         if wait:
             self._wait()
@@ -153,14 +153,14 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Return the output for marimo, which does not support ipywidgets."""
         return marimo_note()
 
-    # The actions of a column's buttons.
+    # The methods below are the actions of a column's buttons.
 
     def stop_column(self, row: int, column: int) -> None:
         """Stop one column and keep its partial reply."""
         self._session.comparisons[row].columns[column].stop()
 
     def retry(self, row: int, column: int) -> None:
-        """Call one model again; show an error if this is not possible."""
+        """Call the model in one column again; show an error if this is not possible."""
         self._report_errors(lambda: self._retry(row, column))
 
     def vote(self, row: int, vote: Vote, column: int | None = None) -> None:
@@ -180,7 +180,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._show_in_background()
 
     def _create_widgets(self) -> list[ipywidgets.Widget]:
-        """Create the parts, from top to bottom."""
+        """Create the widgets in the view, from top to bottom."""
         models = collapsible(
             "Models", self.picker, is_open=not self.picker.value, on_open=self.picker.unfold
         )
@@ -241,10 +241,10 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _update_fields(self) -> None:
         """Show the selected models and the fields that all of them support."""
-        selected = self.picker.value
-        self._selection.value = f"Models: {escape(', '.join(selected) or 'none selected')}"
+        references = self.picker.value
+        self._selection.value = f"Models: {escape(', '.join(references) or 'none selected')}"
         features: list[frozenset[str]] = []
-        for reference in selected:
+        for reference in references:
             try:
                 features.append(self._get_pool().features(reference))
             except GatewayError as error:
@@ -278,7 +278,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def _set_running(self, *, running: bool) -> None:
         self._run_button.disabled = self._keyboard.running = running
         self._stop_button.disabled = not running
-        # Otherwise, the fields could be updated only after the running cell has ended.
+        # Otherwise, changes to the fields might be handled only after the running cell has ended.
         handle_in_current_thread(self.picker, self._fields.prompt, self._fields.parameter_box)
 
     def _wait(self) -> None:
@@ -288,7 +288,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             thread = self._thread
         try:
-            # Wait in short intervals, because Ctrl-C does not interrupt a `join` on Windows.
+            # The wait is split into intervals, because Ctrl-C does not interrupt `join` on Windows.
             while thread is not None and thread.is_alive():
                 thread.join(INTERVAL)
         except KeyboardInterrupt as interrupt:

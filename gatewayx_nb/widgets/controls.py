@@ -1,4 +1,4 @@
-"""Small controls shared by the parts of a view."""
+"""Creates and updates the controls that all views use."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARIMO_NOTE = (
     " `gx.compare(prompt, models=[…])`; `gx.status()` lists the engines."
 )
 LABEL_STYLE = {"description_width": "7em"}
-"""The style of fields stacked vertically, whose labels have the same width."""
+"""The style of fields that are stacked vertically: all labels have the same width."""
 
 ROW = {"flex_flow": "row wrap", "align_items": "center"}
 """The layout of controls in a row that wraps if it is too narrow."""
@@ -32,7 +32,7 @@ def button(
         text: The button's text.
         on_click: Called when the button is pressed.
         tooltip: The description, for the tooltip and screen readers.
-        style: ``"primary"`` for the main action.
+        style: ``"primary"`` for the main action; empty for others.
     """
     widget = ipywidgets.Button(
         description=text, tooltip=tooltip, button_style=style, layout={"width": "auto"}
@@ -44,15 +44,15 @@ def button(
 def collapsible(
     label: str, body: ipywidgets.Widget, *, is_open: bool, on_open: Callable[[], object] = bool
 ) -> list[ipywidgets.Widget]:
-    """Return a button that shows and hides content, and the content.
+    """Return a button that shows and hides a widget, and the widget itself.
 
-    Unlike an Accordion, it can be operated with the keyboard.
+    Unlike an Accordion, the button can be operated with the keyboard.
 
     Args:
         label: The text of the button.
-        body: The content to show and hide.
-        is_open: Whether the content is shown initially.
-        on_open: Called whenever the content is shown.
+        body: The widget to show and hide.
+        is_open: Whether the widget is shown initially.
+        on_open: Called whenever the widget is shown.
     """
     toggle = ipywidgets.ToggleButton(
         value=is_open,
@@ -76,7 +76,7 @@ def collapsible(
 
 
 def marimo_note() -> tuple[str, str]:
-    """Return the line that marimo shows in place of a widget, with its MIME type."""
+    """Return the MIME type and the text of what marimo shows in place of a widget."""
     return "text/html", inline_code(_MARIMO_NOTE)
 
 
@@ -86,19 +86,19 @@ def set_visible(widget: ipywidgets.Widget, *, visible: bool) -> None:
 
 
 def set_html(widget: ipywidgets.HTML, html: str) -> None:
-    """Set HTML unless it is already shown, because each assignment sends a message to the page."""
+    """Set HTML unless it is unchanged, because each assignment sends a message to the page."""
     if widget.value != html:
         widget.value = html
 
 
 def set_children(box: ipywidgets.Box, children: tuple[ipywidgets.Widget, ...]) -> None:
-    """Set the widgets in a box unless they are already there; see `set_html`."""
+    """Set the widgets in a box unless they are unchanged; see `set_html`."""
     if box.children != children:
         box.children = children
 
 
 def handle_in_current_thread(*widgets: ipywidgets.Widget) -> None:
-    """Handle changes to widgets and their children in the thread that handles this request.
+    """Route messages from widgets and their children to the thread that handles this request.
 
     ipykernel 7.4 handles a widget's messages in the thread that was handling a request when the
     widget last sent a message. Initially, this is the main thread, which runs the cell. A field
@@ -112,11 +112,11 @@ def handle_in_current_thread(*widgets: ipywidgets.Widget) -> None:
 
 
 def close_all(*widgets: ipywidgets.Widget) -> None:
-    """Close widgets and their children, which ipywidgets keeps until they are closed."""
+    """Close widgets and their children; ipywidgets keeps them alive until then."""
     for widget in widgets:
         close_all(*getattr(widget, "children", ()))
         for name in ("layout", "style"):
-            part = getattr(widget, name, None)
-            if isinstance(part, ipywidgets.Widget):
-                part.close()
+            attribute = getattr(widget, name, None)
+            if isinstance(attribute, ipywidgets.Widget):
+                attribute.close()
         widget.close()

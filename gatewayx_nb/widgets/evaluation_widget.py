@@ -1,4 +1,4 @@
-"""The view of an evaluation: its summary, and the answers to each row side by side."""
+"""A view of an evaluation: its summary, and the answers to each row side by side."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ROW_FILTERS = (
     ("Errors", "errors"),
 )
 _MAX_LISTED_ROWS = 500
-"""Maximum number of rows in the list; a search finds the others."""
+"""Maximum number of rows in the list; a search finds further rows."""
 
 _RERUN_NOTE = "Run this cell again for the controls."
 _GRID = {
@@ -51,15 +51,15 @@ _GRID = {
 
 
 class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
-    """View of an evaluation: filter its rows, read answers side by side, and vote.
+    """A view in which to filter the rows of an evaluation, compare the answers, and vote.
 
-    A vote is a person's label for an answer; it becomes the evaluation's score ``vote``.
+    A vote labels an answer as good or bad, and becomes the evaluation's score ``vote``.
 
     Args:
         evaluation: The evaluation.
 
     Attributes:
-        evaluation: The evaluation, which the votes change.
+        evaluation: The evaluation, to which votes are added.
     """
 
     def __init__(self, evaluation: Evaluation) -> None:
@@ -112,7 +112,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
     def _create_widgets(self) -> list[ipywidgets.Widget]:
         self._summary, self._problem = ipywidgets.HTML(), ipywidgets.HTML()
         scores = [("Any score", ""), *((name, name) for name in self.evaluation.scores)]
-        self._kind = ipywidgets.Dropdown(
+        self._row_kind = ipywidgets.Dropdown(
             options=_ROW_FILTERS, description="Show", layout=_auto_width()
         )
         self._score = ipywidgets.Dropdown(options=scores, description="Score", layout=_auto_width())
@@ -131,11 +131,11 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
             style={"button_width": "auto"},
         )
         self._inputs, self._grid = ipywidgets.HTML(), ipywidgets.Box(layout=dict(_GRID))
-        for control in (self._kind, self._score, self._search):
+        for control in (self._row_kind, self._score, self._search):
             control.observe(lambda _: self._filter(), "value")
         for control in (self._rows, self._mode):
             control.observe(lambda _: self._show_row(), "value")
-        filters = [self._kind, self._score, self._search, self._count]
+        filters = [self._row_kind, self._score, self._search, self._count]
         return [
             Keyboard("gatewayx-view"),
             self._summary,
@@ -151,27 +151,30 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
         set_html(self._summary, self.evaluation._repr_html_())
 
     def _filter(self) -> None:
-        """List the rows that match the filters, and show the first."""
-        kind = cast("RowKind", self._kind.value)
-        found = matching_rows(self.evaluation, kind, self._score.value or None, self._search.value)
-        listed = found[:_MAX_LISTED_ROWS]
-        more = f"; the first {_MAX_LISTED_ROWS:,} are listed" if len(found) > len(listed) else ""
-        set_html(self._count, f'<span role="status">{counted(len(found), "row")}{more}</span>')
-        options = [(row_title(self.evaluation, position), position) for position in listed]
+        """List the rows that match the filters, and show the first of them."""
+        row_kind = cast("RowKind", self._row_kind.value)
+        matches = matching_rows(
+            self.evaluation, row_kind, self._score.value or None, self._search.value
+        )
+        listed_rows = matches[:_MAX_LISTED_ROWS]
+        is_cut = len(matches) > len(listed_rows)
+        note = f"; the first {_MAX_LISTED_ROWS:,} are listed" if is_cut else ""
+        set_html(self._count, f'<span role="status">{counted(len(matches), "row")}{note}</span>')
+        options = [(row_title(self.evaluation, position), position) for position in listed_rows]
         if self._rows.options != tuple(options):
-            self._rows.options = options  # this deselects the row
-        if self.position is None and listed:
-            self._rows.value = listed[0]
+            self._rows.options = options  # this deselects the current row
+        if self.position is None and listed_rows:
+            self._rows.value = listed_rows[0]
         self._show_row()
 
     def _move(self, offset: int) -> None:
-        values = [value for _, value in self._rows.options]
-        if self.position in values:
-            index = values.index(self.position) + offset
-            self._rows.value = values[min(max(index, 0), len(values) - 1)]
+        positions = [position for _, position in self._rows.options]
+        if self.position in positions:
+            index = positions.index(self.position) + offset
+            self._rows.value = positions[min(max(index, 0), len(positions) - 1)]
 
     def _show_row(self) -> None:
-        """Show the answers to the row that is selected."""
+        """Show the answers to the selected row."""
         position = self.position
         cells = [] if position is None else self._cells[position]
         set_html(self._inputs, "" if position is None else self._inputs_html(position))
@@ -204,7 +207,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
 
 
 class _ScoredAnswer:
-    """One answer with its scores, and the buttons for a vote."""
+    """One answer with its scores and the buttons for voting."""
 
     def __init__(self, on_vote: Callable[[GridCell, bool | None], None]) -> None:
         self._cell: GridCell | None = None
@@ -223,7 +226,7 @@ class _ScoredAnswer:
         self.box.layout.border_top = "2px solid rgba(128,128,128,.5)"
 
     def show(self, cell: GridCell, html: str) -> None:
-        """Show a cell."""
+        """Show the answer and the scores of a cell."""
         self._cell = cell
         name = cell.variant.name + (f" ({cell.sample + 1})" if cell.sample else "")
         set_html(self._head, heading_html(name))
@@ -239,7 +242,7 @@ class _ScoredAnswer:
             set_visible(control, visible=cell.has_answer)
 
     def _toggle_vote(self, *, label: bool) -> None:
-        """Vote, or remove the vote if it is the same as before."""
+        """Vote with a label, or remove the vote if it already has this label."""
         cell = self._cell
         if cell is not None:
             vote = cell.scores["vote"].value if "vote" in cell.scores else None
@@ -251,7 +254,7 @@ def _auto_width() -> dict[str, Any]:
 
 
 def _answers_html(cells: list[GridCell], mode: Mode) -> list[str]:
-    """Return the answers as safe HTML."""
+    """Return the answer of each cell as safe HTML."""
     outcomes = [_outcome(cell) for cell in cells]
     if mode == "differences" and len(cells) > 1:
         return differences_html(outcomes)

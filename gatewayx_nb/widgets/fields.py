@@ -1,4 +1,4 @@
-"""The fields of a run: prompt, system prompt, parameters, inputs, samples, images."""
+"""The input fields of a comparison: prompt, system prompt, parameters, inputs and images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ComparisonFields:
 
     Args:
         prompt: The initial prompt.
-        options: Initial call options.
+        options: The initial options of the calls.
         inputs: Initial values of ``{{input}}``.
         samples: Initial number of calls to each model.
 
@@ -59,17 +59,18 @@ class ComparisonFields:
         check_comparison_options(cast("CallOptions", options))
         _check_samples(samples)
         field_names = {name for name in FIELD_LABELS if can_be_field_value(options.get(name))}
-        # Options without a field, or with a value that does not fit a field, are passed on
-        # unchanged.
-        in_fields = {*field_names, "system"}
-        self._other_options = {k: v for k, v in options.items() if k not in in_fields}
+        # Options without a field, or with a value that a field cannot show, are passed unchanged.
+        shown_names = {*field_names, "system"}
+        self._other_options = {name: options[name] for name in options if name not in shown_names}
         self._prompts: list[str] = []
         self._images: dict[str, Image] = {}
         self._supported: frozenset[str] = frozenset()
-        # Do not sync the prompt on every keystroke, because it may be as large as a megabyte.
-        self.prompt = _area("Prompt", "Your prompt; {{name}} inserts the value of a variable", 4)
+        # The prompt is not synced on every keystroke, because it may be as large as a megabyte.
+        self.prompt = _textarea(
+            "Prompt", "Your prompt; {{name}} inserts the value of a variable", 4
+        )
         self.prompt.value = prompt
-        self._system = _area("System", "How the model should answer", 2)
+        self._system = _textarea("System", "How the model should answer", 2)
         self._system.value = str(options.get("system") or "")
         self._parameters = {
             name: _narrow_field(
@@ -80,7 +81,7 @@ class ComparisonFields:
             )
             for name, label in FIELD_LABELS.items()
         }
-        self._inputs = _area("Inputs", "One per line; each replaces {{input}} in turn", 3)
+        self._inputs = _textarea("Inputs", "One per line; each replaces {{input}} in turn", 3)
         self._inputs.value = input_lines(inputs)
         self._samples = _narrow_field(
             ipywidgets.BoundedIntText, value=samples, min=1, max=_MAX_SAMPLES, description="Samples"
@@ -108,7 +109,7 @@ class ComparisonFields:
         )
 
     def request(self, references: tuple[str, ...]) -> ComparisonRequest:
-        """Return the request for a run.
+        """Return the request for a run from the values of the fields.
 
         Raises:
             UsageError: If the value of a field is invalid.
@@ -127,8 +128,8 @@ class ComparisonFields:
     def show_supported(self, features: Iterable[frozenset[str]]) -> None:
         """Show the fields that all selected models support; hidden fields keep their values.
 
-        Images can be added if any selected model supports them; the other models' columns show an
-        error.
+        Images can be added if any selected model supports them; the columns of models without
+        support show an error.
 
         Args:
             features: The features of each selected model.
@@ -144,11 +145,11 @@ class ComparisonFields:
         """Add a prompt to the list of earlier prompts."""
         other_prompts = [earlier for earlier in self._prompts if earlier != prompt]
         self._prompts = [prompt, *other_prompts][:_MAX_REMEMBERED_PROMPTS]
-        lines = [
+        history_entries = [
             (shorten(text, _MAX_LABEL_LENGTH), index) for index, text in enumerate(self._prompts)
         ]
-        # Setting the options selects the first one, which must not recall a prompt.
-        self._history.options = [("", -1), *lines]
+        # Setting the options selects the first of them, which must not restore a prompt.
+        self._history.options = [("", -1), *history_entries]
         set_visible(self._history, visible=True)
 
     def _restore_prompt(self, index: int | None) -> None:
@@ -156,7 +157,7 @@ class ComparisonFields:
             self.prompt.value = self._prompts[index]
 
     def _add_images(self, files: Any) -> None:  # noqa: ANN401 - a dict in ipywidgets 7, a tuple in 8
-        """Move uploads out of the widget's state, which notebooks save."""
+        """Move uploaded images out of the widget's state, which notebooks save."""
         if not files:
             return
         problems = []
@@ -186,10 +187,10 @@ def _names_and_bytes(files: Any) -> list[tuple[str, bytes]]:  # noqa: ANN401 - s
     return [(file["name"], bytes(file["content"])) for file in files]
 
 
-def _area(label: str, hint: str, rows: int) -> ipywidgets.Textarea:
+def _textarea(label: str, placeholder: str, rows: int) -> ipywidgets.Textarea:
     return ipywidgets.Textarea(
         description=label,
-        placeholder=hint,
+        placeholder=placeholder,
         rows=rows,
         continuous_update=False,
         layout=dict(_WIDE),
@@ -197,8 +198,8 @@ def _area(label: str, hint: str, rows: int) -> ipywidgets.Textarea:
     )
 
 
-def _narrow_field(kind: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
-    return kind(layout=dict(_NARROW), style=dict(LABEL_STYLE), **traits)
+def _narrow_field(widget_class: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
+    return widget_class(layout=dict(_NARROW), style=dict(LABEL_STYLE), **traits)
 
 
 def _field_text(value: object) -> str:
@@ -217,5 +218,5 @@ def _check_samples(samples: object) -> None:
     if not isinstance(samples, int) or not 1 <= samples <= _MAX_SAMPLES:
         raise UsageError(
             f"samples must be an int from 1 to {_MAX_SAMPLES}, got {samples!r}.",
-            hint="It is the number of calls to each model, for example `samples=3`.",
+            hint="For example, `samples=3` calls each model three times.",
         )

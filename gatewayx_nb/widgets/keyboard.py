@@ -1,4 +1,4 @@
-"""Keyboard shortcuts and CSS for a view; ipywidgets supports neither."""
+"""Adds keyboard shortcuts and CSS to a view; ipywidgets supports neither."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import traitlets
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_HERE = Path(__file__).parent
+_FOLDER = Path(__file__).parent
 
 
 class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
-    """Invisible widget that handles key presses inside the widget that contains it.
+    """An invisible widget that handles key presses inside the widget that contains it.
 
     Args:
         scope: The CSS class of the containing widget.
-        actions: Called for ``"run"`` and ``"stop"``; if empty, key presses are only hidden from the
-            notebook.
+        actions: The functions for ``"run"`` and ``"stop"``; if empty, key presses are only kept
+            from the notebook.
 
     Attributes:
         running: Whether a run can be stopped.
     """
 
-    _esm = _HERE / "keyboard.js"
-    _css = _HERE / "comparison_view.css"
+    _esm = _FOLDER / "keyboard.js"
+    _css = _FOLDER / "comparison_view.css"
     scope = traitlets.Unicode().tag(sync=True)
     runs = traitlets.Bool(default_value=False).tag(sync=True)
     running = traitlets.Bool(default_value=False).tag(sync=True)

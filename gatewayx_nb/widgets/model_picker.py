@@ -1,4 +1,4 @@
-"""The model picker: available models, with search and selection by mouse or keyboard."""
+"""A widget for searching and selecting models, with the mouse or the keyboard."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.engine_pool import EnginePool
 
-_MAX_ITEMS = 40
-"""Maximum number of items to show; searching finds the others."""
+_MAX_SHOWN_ITEMS = 40
+"""Maximum number of items to show; a search finds further items."""
 
-_NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
-"""Removes markup: ipywidgets 7 renders labels as HTML, and file names may contain it."""
+_MARKUP_REPLACEMENTS = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
+"""Replaces markup, because ipywidgets 7 renders labels, which may contain file names, as HTML."""
 
 _KEYLESS_ENGINES = {"mock", "local"}
 """The engines shipped with the package that need no key."""
@@ -46,7 +46,7 @@ def _is_collection(value: object) -> bool:
 
 
 class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
-    """Widget for selecting engines and models; it follows changes to keys and engine files.
+    """A widget for selecting engines and models; it shows changes to keys and engine files.
 
     >>> import gatewayx_nb as gx
     >>> gx.picker(["mock"]).value
@@ -73,7 +73,9 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
     ) -> None:
         self._get_pool, self._catalog = get_pool, ModelCatalog(get_pool)
         self._is_open = False
-        self._lock = threading.RLock()  # the poller shows changes while the user types and selects
+        self._lock = (
+            threading.RLock()
+        )  # the polling thread updates the list while the user types and selects
         self._rows: list[_ItemRow] = []
         self._has_check_failed = False
         self._search = ipywidgets.Text(
@@ -98,35 +100,35 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self.unfold()
 
     def unfold(self) -> None:
-        """Show the available models and follow changes from now on."""
+        """Show the available models, and update them after changes from now on."""
         if not self._is_open:
             self._is_open = True
-            # Probe local servers only once; later checks only read files.
+            # Local servers are probed only once; later checks only read files.
             self._catalog.refresh(probe=True)
             self._show()
             poller.add(self)
 
     @traitlets.validate("value")  # type: ignore[untyped-decorator]
     def _validate_value(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
-        invalid = [ref for ref in proposal["value"] if not isinstance(ref, str) or not ref]
-        if invalid:
+        invalid_values = [ref for ref in proposal["value"] if not isinstance(ref, str) or not ref]
+        if invalid_values:
             raise UsageError(
-                f"value must contain only references, got {short_repr(invalid[0])}.",
+                f"value must contain only references, got {short_repr(invalid_values[0])}.",
                 hint='For example, `picker.value = ("grok",)`.',
             )
-        # Remove duplicates, because a reference's row has a single checkbox.
+        # Duplicates are removed, because each reference has a single checkbox.
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
         """Check keys and engine files, and show the changes or why the check failed."""
         try:
-            changed = self._catalog.refresh()
+            has_changed = self._catalog.refresh()
         except GatewayError as error:
             self._has_check_failed = True
             self._set_note(error.describe())
             return
-        # After a failed check, show the models again to replace its message.
-        if changed or self._has_check_failed:
+        # After a failed check, the models are shown again to replace the error message.
+        if has_changed or self._has_check_failed:
             self._has_check_failed = False
             self._show()
 
@@ -145,8 +147,8 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         return marimo_note()
 
     def list_models(self, engine: str) -> None:
-        """List a provider's models in a background thread, and show the outcome."""
-        # A provider may take seconds, during which a click handler would block the kernel.
+        """List the models of an engine's provider in a background thread, and show the outcome."""
+        # A provider may take seconds to answer, and a click handler would block the kernel.
         threading.Thread(target=self._list_models, args=(engine,), daemon=True).start()
 
     def _list_models(self, engine: str) -> None:
@@ -169,31 +171,31 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self._set_note(f"{reference} is the default model until the kernel ends.")
 
     def _select(self, reference: str, is_selected: bool) -> None:  # noqa: FBT001 - required by its Callable
-        # If both are equal, the row only shows the current state.
+        # If both are equal, the checkbox was only updated to the current selection.
         if is_selected != (reference in self.value):
             remaining = tuple(ref for ref in self.value if ref != reference)
             self.value = (*remaining, reference) if is_selected else remaining
 
     def _show(self) -> None:
-        """Show the matches in rows that are reused between updates."""
+        """Show the matching items; the rows of the list are reused."""
         if not self._is_open:
             return
         with self._lock:
             items = self._catalog.search(self._search.value, self.value)
-            shown = items[:_MAX_ITEMS]
-            while len(self._rows) < len(shown):
+            shown_items = items[:_MAX_SHOWN_ITEMS]
+            while len(self._rows) < len(shown_items):
                 self._rows.append(_ItemRow(self._select, self.list_models))
-            for row, item in zip(self._rows, shown, strict=False):
+            for row, item in zip(self._rows, shown_items, strict=False):
                 row.show(item, is_selected=item.reference in self.value)
-            set_children(self._list, tuple(row.box for row in self._rows[: len(shown)]))
+            set_children(self._list, tuple(row.box for row in self._rows[: len(shown_items)]))
             self._use_button.disabled = len(self.value) != 1
             self._set_note(self._note_for(len(items)))
 
     def _note_for(self, match_count: int) -> str:
         if not match_count:
             return "Nothing matches."
-        if match_count > _MAX_ITEMS:
-            return f"{_MAX_ITEMS} of {match_count} are shown; type to find others."
+        if match_count > _MAX_SHOWN_ITEMS:
+            return f"{_MAX_SHOWN_ITEMS} of {match_count} are shown; type to find others."
         if set(self._catalog.ready_engines) - _KEYLESS_ENGINES:
             return ""
         hint = Hint("set_key", engine="NAME") | Hint("pull", model="smollm2")
@@ -204,7 +206,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
 
 class _ItemRow:
-    """A line of the list: a checkbox, the item's state, and a button that lists its models."""
+    """A row of the list: a checkbox, the item's state, and a button that lists its models."""
 
     def __init__(
         self, select: Callable[[str, bool], None], list_models: Callable[[str], None]
@@ -223,10 +225,10 @@ class _ItemRow:
 
     def show(self, item: CatalogItem, *, is_selected: bool) -> None:
         """Show an item."""
-        # Each assignment sends a message to the page.
+        # Unchanged values are not assigned, because each assignment sends a message to the page.
         if item != self._item:
             self._item = item
-            self._checkbox.description = item.reference.translate(_NO_MARKUP)
+            self._checkbox.description = item.reference.translate(_MARKUP_REPLACEMENTS)
             self._state.value = _state_html(item)
             self._models_button.tooltip = f"List the models of {item.reference}"
             set_visible(self._models_button, visible=item.is_ready and item.is_engine)
@@ -235,7 +237,7 @@ class _ItemRow:
 
 
 def _state_html(item: CatalogItem) -> str:
-    """Return an item's model if it is ready, otherwise its state and the fix."""
+    """Return the item's default model if it is ready, otherwise its state and note, as HTML."""
     if item.is_ready:
         text = escape(item.model or ("" if item.state == "ready" else item.state))
     else:

@@ -1,4 +1,4 @@
-"""Renders a column's content, a partial or complete reply, as safe HTML."""
+"""Renders the partial or complete reply in a column as safe HTML."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CONTEXT_WORDS = 5
 
 
 class AnswerRenderer:
-    """A column's reply, rendered again only if it has changed.
+    """Renders the reply in a column, and renders it again only after a change.
 
     Args:
         column: The column.
@@ -54,7 +54,7 @@ class AnswerRenderer:
         """Return the HTML, or ``None`` if it is unchanged since the last call.
 
         Args:
-            mode: How the reply is shown.
+            mode: How the reply is rendered.
             hide_names: Whether to hide everything that identifies the model.
         """
         state = (self._partial_state(), self._footer(hide_names=hide_names), mode, hide_names)
@@ -72,13 +72,13 @@ class AnswerRenderer:
         return answer_state(self.column.partial)
 
     def _footer(self, *, hide_names: bool) -> str:
-        """Return the footer: the status of a pending reply, or its metrics."""
+        """Return the footer: the status of a running call, or the metrics of the reply."""
         outcome, partial = self.column.outcome, self.column.partial
         if outcome is not None:
             return _outcome_footer(outcome, hide_names=hide_names)
         if partial is None:
             return ""
-        status = call_status(partial)  # begins with the model's name
+        status = call_status(partial)  # the status begins with the model's name
         return status.partition(" · ")[2] if hide_names else status
 
     def _render_partial(self, mode: Mode, status: str) -> str:
@@ -98,13 +98,13 @@ def reply_footer(reply: Reply, *, hide_names: bool = False) -> str:
     parts = [reply_summary(reply, mark)]
     if speed is not None and not reply.interrupted:
         parts.append(f"{speed:.0f} tokens/s")
-    if not mark and reply.finish_reason in ("stop", "other"):  # `reply_summary` shows the others
+    if not mark and reply.finish_reason in ("stop", "other"):  # `reply_summary` shows other reasons
         parts.append(reply.finish_reason)
     return " · ".join(parts)
 
 
 def _outcome_footer(outcome: Outcome, *, hide_names: bool) -> str:
-    """Return the footer of a reply, or the error."""
+    """Return the footer of a reply, or the text of an error."""
     if isinstance(outcome, Reply):
         return reply_footer(outcome, hide_names=hide_names)
     return "failed" if hide_names else error_text(outcome)
@@ -129,12 +129,12 @@ def _render_outcome(outcome: Outcome, mode: Mode, footer: str) -> str:
 
 
 def differences_html(outcomes: Sequence[Outcome], *, hide_names: bool = False) -> list[str]:
-    """Return each reply as HTML, marking the words that the others do not contain."""
-    # Clean the texts first, so that invisible characters do not count as differences.
-    differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
+    """Return each reply as HTML in which the words that other replies lack are marked."""
+    # Invisible characters are removed first, so that they do not count as differences.
+    spans_by_reply = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
         _difference_html(outcome, spans, _outcome_footer(outcome, hide_names=hide_names))
-        for outcome, spans in zip(outcomes, differing, strict=True)
+        for outcome, spans in zip(outcomes, spans_by_reply, strict=True)
     ]
 
 
@@ -146,7 +146,7 @@ def _difference_html(outcome: Outcome, spans: list[Span], footer: str) -> str:
 
 
 def _mark_differences(spans: list[Span]) -> str:
-    """Return a reply with its differences marked, and some words of shared text around them."""
+    """Return a reply as HTML: its differences are marked, and long shared text is shortened."""
     if all(span.is_shared for span in spans):
         return wrap_reply("<em>no difference</em>")
     parts = [_span_html(span, index, len(spans)) for index, span in enumerate(spans)]
@@ -159,11 +159,11 @@ def _span_html(span: Span, index: int, count: int) -> str:
     return f'<mark style="{_MARKED_STYLE};color:inherit">{escape(span.text)}</mark>'
 
 
-def _shorten_shared(text: str, before: bool, after: bool) -> str:  # noqa: FBT001 - two sides
-    """Shorten shared text to the words next to the preceding and following differences."""
+def _shorten_shared(text: str, is_after: bool, is_before: bool) -> str:  # noqa: FBT001 - two sides
+    """Shorten shared text to the words next to the difference before it and the one after it."""
     words = text.split(" ")
-    head = words[:_CONTEXT_WORDS] if before else []
-    tail = words[-_CONTEXT_WORDS:] if after else []
+    head = words[:_CONTEXT_WORDS] if is_after else []
+    tail = words[-_CONTEXT_WORDS:] if is_before else []
     if len(head) + len(tail) >= len(words):
         return text
     return f"{' '.join(head)} … {' '.join(tail)}"

@@ -1,4 +1,4 @@
-"""A thread that polls for changes as long as there are followers."""
+"""Polls for changes in a thread as long as there are followers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Follower(Protocol):
 
 
 class ChangePoller:
-    """Thread that calls its followers periodically, through weak references.
+    """A thread that calls its followers periodically, and keeps only weak references to them.
 
     The thread starts with the first follower and ends after the last follower is gone. It is a
     daemon, because it has no work that must be completed.
@@ -45,7 +45,7 @@ class ChangePoller:
                 # The event is still set if the last follower was discarded.
                 self._wake.clear()
                 self._thread = threading.Thread(
-                    target=self._run, name="gatewayx-watch", daemon=True
+                    target=self._run_until_unused, name="gatewayx-watch", daemon=True
                 )
                 self._thread.start()
 
@@ -56,7 +56,7 @@ class ChangePoller:
             if not self._followers:
                 self._wake.set()
 
-    def _run(self) -> None:
+    def _run_until_unused(self) -> None:
         while not self._wake.wait(self._interval):
             self._notify()
             with self._lock:
@@ -66,8 +66,8 @@ class ChangePoller:
             self._thread = None
 
     def _notify(self) -> None:
-        # This is a separate function, because a local variable in `_run` would keep the last
-        # follower alive.
+        # This is a separate method, because a local variable in the thread's loop would keep the
+        # last follower alive.
         for follower in list(self._followers):  # a copy, because other threads change the set
             try:
                 follower.follow()

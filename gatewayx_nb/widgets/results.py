@@ -1,4 +1,4 @@
-"""The results of a view's runs: dispersion of samples, ranking by votes, files, code."""
+"""Shows the statistics and rankings of a view's runs, and exports the results."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ResultsPanel:
     """
 
     def __init__(self, on_save: Callable[[], object], on_code: Callable[[], object]) -> None:
-        self._metrics, self._code = ipywidgets.HTML(), ipywidgets.HTML()
-        self._saved = ipywidgets.HTML()
+        self._tables, self._code = ipywidgets.HTML(), ipywidgets.HTML()
+        self._saved_note = ipywidgets.HTML()
         self._format = ipywidgets.Dropdown(
             options=[(name, suffix) for suffix, name in FILE_FORMATS.items()],
             description="Results",
@@ -43,59 +43,64 @@ class ResultsPanel:
         code_button = button("As code", on_code, "Show the code of a cell that repeats this run")
         # The page copies the code, because a kernel cannot access the clipboard. `keyboard.js`
         # finds the button and the code by their classes.
-        self._copy = button("Copy", lambda: None, "Copy the code to the clipboard")
-        self._copy.add_class("gatewayx-copy")
+        self._copy_button = button("Copy", lambda: None, "Copy the code to the clipboard")
+        self._copy_button.add_class("gatewayx-copy")
         self._code.add_class("gatewayx-code")
-        self._copy.layout.align_self = "flex-end"
-        set_visible(self._copy, visible=False)
-        controls = [self._format, save_button, self._saved, code_button]
+        self._copy_button.layout.align_self = "flex-end"
+        set_visible(self._copy_button, visible=False)
+        controls = [self._format, save_button, self._saved_note, code_button]
         self.box = ipywidgets.VBox(
-            [self._metrics, ipywidgets.HBox(controls, layout=dict(ROW)), self._copy, self._code]
+            [
+                self._tables,
+                ipywidgets.HBox(controls, layout=dict(ROW)),
+                self._copy_button,
+                self._code,
+            ]
         )
         set_visible(self.box, visible=False)
 
     @property
     def suffix(self) -> str:
-        """The suffix of the files to write."""
+        """The suffix of the selected file format."""
         return str(self._format.value)
 
     def show(self, session: ComparisonSession, *, hide_names: bool) -> None:
         """Show the current metrics after a run or a vote.
 
         Args:
-            session: The runs.
-            hide_names: Whether to hide the dispersions of the last run, which would reveal the
-                models' names.
+            session: The session with the runs.
+            hide_names: Whether to omit the dispersion of the last run, which would reveal the
+                names of the models.
         """
         dispersions = "" if hide_names else dispersion_table(session.comparisons)
-        self._metrics.value = dispersions + ranking_table(session.history.rankings())
+        self._tables.value = dispersions + ranking_table(session.history.rankings())
         set_visible(self.box, visible=True)
 
     def show_code(self, code: str) -> None:
         """Show the code of a cell."""
         self._code.value = highlight(code, "python") if code else ""
-        set_visible(self._copy, visible=bool(code))
+        set_visible(self._copy_button, visible=bool(code))
 
     def show_saved(self, path: Path) -> None:
         """Show the path of the saved results next to the button."""
-        self._saved.value = f'<span role="status">Saved {escape(str(path))}</span>'
+        self._saved_note.value = f'<span role="status">Saved {escape(str(path))}</span>'
 
 
 def dispersion_table(comparisons: Sequence[LiveComparison]) -> str:
-    """Return the dispersion of each model with several samples; empty if there is no such model."""
+    """Return a table of the dispersion of models with several samples; empty if there are none."""
     rows = [
         [shorten(live.input, _MAX_INPUT_LENGTH), *_dispersion_cells(model)]
         for live in comparisons
         for model in dispersion(live.comparison)
     ]
     columns = ["input", "model", "answers", "different", "seconds", "tokens out"]
-    if len(comparisons) == 1:  # no input, or only one
+    if len(comparisons) == 1:  # there is at most one input
         rows, columns = [row[1:] for row in rows], columns[1:]
     return table_html(columns, rows) if rows else ""
 
 
 def ranking_table(rankings: Sequence[ModelScore]) -> str:
-    """Return wins, ties and losses; empty before the first vote."""
+    """Return a table of wins, ties and losses; empty before the first vote."""
     columns = ["model", "wins", "ties", "losses", "bad", "win rate"]
     rows = []
     for row in rankings:
@@ -111,7 +116,7 @@ def _dispersion_cells(row: Dispersion) -> list[str]:
 
 
 def _range_text(values: tuple[float, float, float] | None, template: str) -> str:
-    """Return the median and the range of the values."""
+    """Return the median, with the minimum and the maximum in parentheses."""
     if values is None:
         return "?"
     minimum, median, maximum = map(template.format, values)

@@ -1,4 +1,4 @@
-"""The static output of a view in a saved notebook: the last replies as plain HTML."""
+"""Shows the last replies of a view as plain HTML, for a saved notebook."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class StaticSnapshot:
 
     def update(self, records: Sequence[ComparisonRecord]) -> None:
         """Show the replies of a run, unless they are already shown."""
-        # Compare records by identity, because a change creates a new record, and comparing long
-        # answers is slow.
+        # Records are compared by identity, because every change creates a new record, and comparing
+        # long answers is slow.
         if list(map(id, records)) == list(map(id, self._records)):
             return
         self._records = records
@@ -62,10 +62,10 @@ class StaticSnapshot:
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{html}{note}</div>'}
 
     def _with_html(self, outcome: Outcome) -> tuple[Outcome, str]:
-        """Return an outcome with its HTML, which is reused because rendering may take seconds."""
-        for answer in self._rendered_outcomes:
-            if answer[0] is outcome:
-                return answer
+        """Return an outcome with its HTML, which is kept because rendering may take seconds."""
+        for rendered_outcome in self._rendered_outcomes:
+            if rendered_outcome[0] is outcome:
+                return rendered_outcome
         footer = reply_footer(outcome) if isinstance(outcome, Reply) else ""
         return outcome, reply_html(
             answer_text(outcome),

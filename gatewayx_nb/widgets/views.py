@@ -1,4 +1,4 @@
-"""Functions that create the widgets, with the default pool and the notebook's namespace."""
+"""Creates the widgets with the default pool and the notebook's namespace."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def compare_view(  # noqa: PLR0913 - most are keyword-only
 
     Raises:
         UsageError: If an option is unknown or a value is invalid.
-        EngineNotFoundError: If a reference names an unknown engine, which is probably misspelt.
+        EngineNotFoundError: If a reference names an unknown engine (probably a typo).
     """
     fields = ComparisonFields(prompt, {**options, "schema": schema}, inputs, samples)
     get_pool = pool_getter(pool)
@@ -63,16 +63,16 @@ def compare_view(  # noqa: PLR0913 - most are keyword-only
 
 
 def evaluation_view(evaluation: Evaluation) -> EvaluationView:
-    """Return a widget that shows an evaluation's summary, and its answers side by side.
+    """Return a widget with the summary of an evaluation and its answers side by side.
 
-    Rows can be filtered by score, and answers can be labelled as good or bad. These labels are the
+    Rows can be filtered by score, and answers can be labelled as good or bad. The labels are the
     score ``vote``, which `Evaluation.use_votes` keeps in a file.
 
     Args:
         evaluation: The result of `evaluate` or `load_evaluation`.
 
     Raises:
-        UsageError: If it is not an evaluation.
+        UsageError: If ``evaluation`` is not an evaluation.
     """
     if not isinstance(evaluation, Evaluation):
         raise UsageError(

@@ -188,8 +188,8 @@ def test_typed_values_are_sent(make_view):
     assert len(engine.requests) == 2
     request = engine.requests[0]
     assert (request.system, request.temperature, request.max_tokens) == ("Be brief.", 0.5, 9)
-    assert "2 (2 to 2)" not in view._results._metrics.value
-    assert "different" in view._results._metrics.value  # the dispersion table
+    assert "2 (2 to 2)" not in view._results._tables.value
+    assert "different" in view._results._tables.value  # the dispersion table
 
 
 def test_a_value_that_does_not_fit_a_field_is_passed_unchanged(make_view):

@@ -59,7 +59,7 @@ def test_numbers_count_as_different_only_if_chosen():
 
 def test_the_first_row_is_open_and_a_filter_opens_its_first(view):
     assert view.position == 0
-    view._kind.value = "differing"
+    view._row_kind.value = "differing"
     assert labels(view) == [1, 2]
     assert view.position == 1
     assert "2 rows" in view._count.value
