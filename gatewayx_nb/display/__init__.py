@@ -1,4 +1,4 @@
-"""Displays answers and the progress of maps: in place in a notebook, as text in a terminal."""
+"""Displays answers and the progress of maps, in a notebook or as text in a terminal."""
 
 from gatewayx_nb.display.answer import (
     AnswerState,

@@ -1,4 +1,4 @@
-"""Displays one answer while it streams: updated in a notebook, plain text in a terminal."""
+"""Displays one answer while it streams, in a notebook or as plain text in a terminal."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from gatewayx_nb.tool_steps import Step
 
 _PAUSE_FACTOR = 10
-"""Pause after an update, as a multiple of its duration, to use about a tenth of a core."""
+"""Pause after an update, as a multiple of the update's duration, to use about 1/10 of a core."""
 
 _WAKE_INTERVAL = 0.1
-"""Seconds between wake-ups of an awaited cell; a kernel handles a stop only when its loop wakes."""
+"""Seconds between wake-ups of an awaited cell, without which its kernel would not handle a stop."""
 
 
 class AnswerState(NamedTuple):
-    """What determines the rendering of a partial answer.
+    """The values that determine how a partial answer is rendered.
 
     The text and the reasoning of a request only grow, so their length identifies their content.
     """
@@ -55,7 +55,7 @@ class AnswerState(NamedTuple):
 
 def answer_state(partial: PartialReply) -> AnswerState:
     """Return the state of a partial answer."""
-    # A step is added when its tool starts, and changes when it ends.
+    # A step is added when its tool starts, and changes when the tool ends.
     steps = 2 * len(partial.steps) - sum(step.seconds is None for step in partial.steps[-1:])
     return AnswerState(len(partial.text) + len(partial.reasoning), steps, call_status(partial))
 
@@ -65,13 +65,13 @@ class View(Protocol):
 
     @property
     def shows_status(self) -> bool:
-        """Whether the view shows a waiting message, which it must clear at the end."""
+        """Whether the view shows a waiting message, which must be cleared at the end."""
 
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if an update is due."""
 
     def finish(self, reply: Reply, ending: str = "") -> None:
-        """Show the last state of the answer and its metrics.
+        """Show the final state of the answer and its metrics.
 
         Args:
             reply: The answer.
@@ -80,7 +80,7 @@ class View(Protocol):
 
 
 class QuietView:
-    """View that shows nothing."""
+    """A view that shows nothing."""
 
     shows_status = False
 
@@ -118,19 +118,19 @@ class UpdatableDisplay:
             html: The content as safe HTML.
             markdown: The content as safe Markdown, for programs that prefer it; omitted if empty.
         """
-        show = self._handle.update if self.is_shown else self._handle.display
+        show_or_update = self._handle.update if self.is_shown else self._handle.display
         self.is_shown = True
         self.throttle.html_length = len(html)
-        # With `raw`, IPython takes the data as a MIME bundle.
+        # With `raw`, IPython treats the content as a MIME bundle.
         content = {"text/plain": plain(text), "text/html": html}
-        show(content | ({"text/markdown": markdown} if markdown else {}), raw=True)
+        show_or_update(content | ({"text/markdown": markdown} if markdown else {}), raw=True)
 
 
 class FinalView(QuietView):
-    """View that shows an answer only when it is complete.
+    """A view that shows an answer only when it is complete.
 
     Args:
-        view: The underlying view.
+        view: The view that shows the complete answer.
     """
 
     def __init__(self, view: View) -> None:
@@ -142,7 +142,7 @@ class FinalView(QuietView):
 
 
 class NotebookView:
-    """View that updates a single display in place, so that a notebook saves the answer once.
+    """A view that updates a single display, so that a notebook saves the answer only once.
 
     Args:
         clock: Returns monotonic seconds.
@@ -163,13 +163,13 @@ class NotebookView:
 
     @property
     def shows_status(self) -> bool:
-        """Whether it shows a waiting message."""
+        """Whether the display may show a waiting message."""
         return self._display.is_shown
 
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if it has changed and an update is due.
 
-        An immediate replay is shown once, at its end, so notebook tests do not see updates.
+        An immediate replay is shown only once, at the end, so that notebook tests see no updates.
         """
         if partial.instant:
             return
@@ -208,7 +208,7 @@ class NotebookView:
 
 
 class TerminalView:
-    """View that writes plain text as it arrives; code, JSON and tables are formatted at the end.
+    """A view that writes plain text as it arrives, but code, JSON and tables only at the end.
 
     Args:
         output_format: The format in which the answer is shown.
@@ -222,18 +222,18 @@ class TerminalView:
     ) -> None:
         self._output_format, self._schema = output_format, schema
         self._is_streamed = output_format in ("markdown", "text")
-        self._chunks = self._length = 0  # number of chunks and characters written
-        self._step_count = 0  # number of tool calls written
+        # The number of chunks, characters and tool calls that have been written.
+        self._chunk_count = self._length = self._step_count = 0
 
     def update(self, partial: PartialReply) -> None:
         """Write the text that has arrived since the last update."""
         if not self._is_streamed:
             return
         self._write_steps(partial.steps)
-        # Join only the new chunks, because joining the whole answer each time would take quadratic
-        # time.
-        chunks = partial.text[self._chunks :]
-        self._chunks += len(chunks)
+        # Only the new chunks are joined, because joining the whole answer each time would take
+        # quadratic time.
+        chunks = partial.text[self._chunk_count :]
+        self._chunk_count += len(chunks)
         text = "".join(chunks)
         self._length += len(text)
         sys.stdout.write(plain(text))
@@ -247,11 +247,11 @@ class TerminalView:
             line = calls_text([replace(step, text="")])
             end = "\n" if step.text else ""  # only the first call of a turn follows text
             sys.stdout.write(f"{text}{end}{line}\n")
-            self._chunks = self._length = 0
+            self._chunk_count = self._length = 0
         self._step_count += len(ended_steps)
 
     def finish(self, reply: Reply, ending: str = "") -> None:
-        """Write the rest of the text and the metrics."""
+        """Write the remaining text and the metrics."""
         self._write_steps(reply.steps)
         text = reply.text
         if not self._is_streamed:
@@ -264,11 +264,11 @@ class TerminalView:
 
 
 def show_stream(stream: ReplyStream, view: View) -> Reply:
-    """Show a stream as it arrives and return its reply; Ctrl-C keeps the partial answer.
+    """Show an answer as it arrives and return the reply; Ctrl-C keeps the partial answer.
 
     Raises:
-        KeyboardInterrupt: If stopped; the partial answer has been shown.
-        GatewayError: If the call fails; the partial answer has been shown.
+        KeyboardInterrupt: If the user stops the call; the partial answer has then been shown.
+        GatewayError: If the call fails; the partial answer has then been shown.
     """
     # The callback refers to the partial reply, not to the stream, because a stream in a reference
     # cycle would not be freed immediately, and its connection would stay open.
@@ -283,10 +283,10 @@ def show_stream(stream: ReplyStream, view: View) -> Reply:
 
 
 async def ashow_stream(stream: AsyncReplyStream, view: View) -> Reply:
-    """Show a stream as it arrives, on an event loop; see `show_stream`."""
+    """Show an answer as it arrives, on an event loop; see `show_stream`."""
     partial = stream.partial
     stream.on_idle = lambda: view.update(partial)
-    updates = asyncio.ensure_future(_update_periodically(partial, view))
+    update_task = asyncio.ensure_future(_update_periodically(partial, view))
     try:
         with _show_partial_on_error(stream, view):
             async with stream:
@@ -294,7 +294,7 @@ async def ashow_stream(stream: AsyncReplyStream, view: View) -> Reply:
                     view.update(partial)
                 view.finish(stream.reply)
     finally:
-        updates.cancel()
+        update_task.cancel()
     return stream.reply
 
 
@@ -321,7 +321,7 @@ def _show_partial_on_error(stream: ReplyStream | AsyncReplyStream, view: View) -
 
 
 def _end_interrupted(stream: ReplyStream | AsyncReplyStream, view: View) -> KeyboardInterrupt:
-    """Close a stream, show the partial answer, and return a one-line exception."""
+    """Close a stream, show its partial answer, and return an exception with a short traceback."""
     stream.close()
     view.finish(stream.reply, "interrupted")
     return with_short_traceback(KeyboardInterrupt())
@@ -329,7 +329,7 @@ def _end_interrupted(stream: ReplyStream | AsyncReplyStream, view: View) -> Keyb
 
 @contextlib.contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """Ignore further interrupts while handling one, because the final display takes time.
+    """Ignore further interrupts while one is being handled, because the final display takes time.
 
     Signals are delivered to the main thread, and only that thread may set their handler. An awaited
     cell does not need this, because its kernel counts only the first interrupt.
@@ -337,7 +337,7 @@ def ignore_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # Restore the handler even if the view fails; otherwise, Ctrl-C would no longer work.
+    # The handler is restored even if the view fails; otherwise, Ctrl-C would no longer work.
     previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -364,11 +364,11 @@ def clear_cancellation() -> None:
 
 
 def call_status(partial: PartialReply) -> str:
-    """Return a pending call's status: its model, and its duration or the wait before a retry."""
+    """Return the status of a running call: its model, and its duration or the next retry."""
     seconds = time.monotonic() - partial.started
     name = f"{partial.engine}:{partial.model}".rstrip(":")
-    retry = partial.pending_retry
-    if retry:
-        delay = max(0.0, retry.until - time.monotonic())
-        return f"{name} · {retry.error.message} Trying again in {delay:.0f} s"
+    pending_retry = partial.pending_retry
+    if pending_retry:
+        delay = max(0.0, pending_retry.until - time.monotonic())
+        return f"{name} · {pending_retry.error.message} Trying again in {delay:.0f} s"
     return f"{name} · {seconds:.0f} s" + ("" if partial.has_begun else f", {partial.activity}")

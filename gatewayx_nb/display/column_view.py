@@ -1,4 +1,4 @@
-"""Displays several answers: columns in a notebook, one after another in a terminal."""
+"""Displays several answers as columns in a notebook, or one after another in a terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 _PAUSE_FACTOR = 5
-"""Pause after an update, as a multiple of its duration, to use about a fifth of a core."""
+"""Pause after an update, as a multiple of the update's duration: at most 1/6 of a core is used."""
 
 
 class ColumnsView(Protocol):
@@ -49,11 +49,11 @@ class ColumnsView(Protocol):
         """Show the partial answers, if an update is due."""
 
     def finish(self, run: ComparisonRun) -> None:
-        """Show all complete answers with their metrics, marking the fastest and the cheapest."""
+        """Show the final answers with their metrics; mark the fastest and the cheapest answer."""
 
 
 class QuietColumns:
-    """View that shows nothing."""
+    """A view that shows nothing."""
 
     def update(self, run: ComparisonRun) -> None:
         """Show nothing."""
@@ -63,10 +63,10 @@ class QuietColumns:
 
 
 class FinalColumns(QuietColumns):
-    """View that shows the answers only when all are complete.
+    """A view that shows the answers only when all are complete.
 
     Args:
-        view: The underlying view.
+        view: The view that shows the complete answers.
     """
 
     def __init__(self, view: ColumnsView) -> None:
@@ -78,7 +78,7 @@ class FinalColumns(QuietColumns):
 
 
 class NotebookColumns:
-    """View that updates one display for all columns in place, so that a notebook saves one output.
+    """A view that updates one display for all columns, so that a notebook saves one output.
 
     Args:
         clock: Returns monotonic seconds.
@@ -100,7 +100,7 @@ class NotebookColumns:
     def update(self, run: ComparisonRun) -> None:
         """Show the partial answers, if they have changed and an update is due.
 
-        An immediate replay is shown once, at its end.
+        An immediate replay is shown only once, at the end.
         """
         # A column that could not be planned has no partial answer.
         partials = [column.partial for column in run.columns if column.partial is not None]
@@ -114,7 +114,7 @@ class NotebookColumns:
                 self._state = state
 
     def finish(self, run: ComparisonRun) -> None:
-        """Show all complete answers with their metrics and marks."""
+        """Show the final answers with their metrics, and mark the fastest and the cheapest."""
         state = [_state(column) for column in run.columns]
         comparison, badges_by_column = run.comparison, run.comparison.marks()
         columns = zip(comparison.labels, comparison, badges_by_column, strict=True)
@@ -133,17 +133,17 @@ class NotebookColumns:
         for column, column_state, badges in zip(run.columns, state, badges_by_column, strict=True):
             error = "" if column.outcome is None else error_text(column.outcome)
             columns.append(
-                column_html(column.label, self._answer(column, column_state), badges, error)
+                column_html(column.label, self._answer_html(column, column_state), badges, error)
             )
         return columns_html(columns)
 
-    def _answer(self, column: Column, state: AnswerState) -> str:
-        """Render an answer, or return the previous rendering if it is unchanged."""
+    def _answer_html(self, column: Column, state: AnswerState) -> str:
+        """Return an answer as HTML; reuse earlier HTML if the answer is unchanged."""
         known_state, html = self._answers.get(column, (None, ""))
         if known_state != state:
             if column.outcome is not None:
                 reasoning = getattr(column.outcome, "reasoning", "")
-                json_answer = _json(column.outcome, self._schema)
+                json_answer = _render_json(column.outcome, self._schema)
                 html = reply_html(
                     answer_text(column.outcome),
                     footer=state.status,
@@ -169,7 +169,7 @@ class NotebookColumns:
 
 
 class TerminalColumns:
-    """View that writes each answer, below its model's name, as soon as it is complete.
+    """A view that writes each answer, below its model's name, as soon as it is complete.
 
     Args:
         schema: The schema that parses the answers, if any; they are then shown as JSON.
@@ -180,7 +180,7 @@ class TerminalColumns:
         self._schema = schema
 
     def update(self, run: ComparisonRun) -> None:
-        """Write the answers completed since the last update."""
+        """Write the answers that were completed since the last update."""
         for column in run.columns:
             if column.outcome is not None and column not in self._written_columns:
                 self._written_columns.add(column)
@@ -203,7 +203,7 @@ def show_comparison(run: ComparisonRun, view: ColumnsView) -> Comparison:
     """Run a comparison and show it; Ctrl-C stops all columns and keeps their partial answers.
 
     Raises:
-        KeyboardInterrupt: If stopped; the partial answers have been shown.
+        KeyboardInterrupt: If the user stops the run; the partial answers have then been shown.
     """
     with _finish_on_exit(run, view):
         return run.run(lambda: view.update(run), INTERVAL)
@@ -217,15 +217,15 @@ async def ashow_comparison(run: ComparisonRun, view: ColumnsView) -> Comparison:
 
 @contextlib.contextmanager
 def _finish_on_exit(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
-    """Show a run's answers when it is complete, or its partial answers when it is stopped."""
+    """Show the answers of a run when it ends, including partial answers if it is stopped."""
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except KeyboardInterrupt as interrupt:
         with ignore_interrupts():
-            # Stop the run first, so that no answer changes while the answers are shown.
+            # The run is stopped first, so that no answer changes while the answers are shown.
             run.stop()
             view.finish(run)
-            raise with_short_traceback(stop) from None
+            raise with_short_traceback(interrupt) from None
     except asyncio.CancelledError:
         clear_cancellation()
         view.finish(run)
@@ -234,7 +234,7 @@ def _finish_on_exit(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
 
 
 def _state(column: Column) -> AnswerState:
-    """Return the state that determines an answer's rendering: its length and its status line."""
+    """Return the values that determine how an answer is rendered."""
     outcome = column.outcome
     if isinstance(outcome, Reply):
         # -1 differs from every length, so the complete answer is always rendered once.
@@ -248,7 +248,7 @@ def _summary(reply: Reply) -> str:
     return reply_summary(reply, "interrupted" if reply.interrupted else "")
 
 
-def _json(outcome: Outcome, schema: ResponseSchema | None) -> Rendered | None:
+def _render_json(outcome: Outcome, schema: ResponseSchema | None) -> Rendered | None:
     """Return an answer as JSON; ``None`` if there is no schema or no answer."""
     if schema is None or not isinstance(outcome, Reply):
         return None
@@ -262,11 +262,11 @@ def _column_text(
     schema: ResponseSchema | None = None,
 ) -> str:
     name = plain(" · ".join([label, *badges]))
-    line, above, below = "", "", error_text(outcome)
+    summary_line, above, below = "", "", error_text(outcome)
     if isinstance(outcome, Reply):
-        line, below = f"[{_summary(outcome)}]", details_text(outcome)
+        summary_line, below = f"[{_summary(outcome)}]", details_text(outcome)
         above = calls_text(outcome.steps)
-    json_answer = _json(outcome, schema)
+    json_answer = _render_json(outcome, schema)
     answer = json_answer.text if json_answer else answer_text(outcome)
-    parts = (name, "-" * len(name), above, answer, below, line)
+    parts = (name, "-" * len(name), above, answer, below, summary_line)
     return "\n".join(plain(part) for part in parts if part)

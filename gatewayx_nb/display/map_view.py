@@ -1,4 +1,4 @@
-"""Shows the progress of a map in a notebook, in a display that becomes the summary at the end."""
+"""Shows the progress of a map in a notebook; at the end, a summary replaces the progress."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MAX_ANSWER_LENGTH = 160
 """Maximum number of characters to show of each answer."""
 
 _LINE_COUNT = 3
-"""Number of lines for the latest answers, even if there are fewer answers."""
+"""Number of lines for the latest answers; it is constant, so that the display keeps its height."""
 
 _UNKNOWN_TEXT = "?"
 
 
 class NotebookMapView:
-    """Shows a bar, figures and the latest answers, and the summary at the end.
+    """Shows a progress bar, figures and the latest answers, and a summary at the end.
 
     Args:
         clock: Returns monotonic seconds.
@@ -40,8 +40,8 @@ class NotebookMapView:
         if not self._display.throttle.is_due:
             return
         with self._display.throttle.measure():
-            cells, items = _cells(figures), _items(figures)
-            html = progress_html(_title(figures), _shares(figures), cells, items)
+            labelled_values, lines = _labelled_values(figures), _lines(figures)
+            html = progress_html(_title(figures), _shares(figures), labelled_values, lines)
             html += figures.detail_html() if figures.detail_html else ""
             if html != self._html:
                 self._display.show(f"{figures.name}: {figures.progress_line()}", html)
@@ -61,14 +61,14 @@ def _title(figures: MapFigures) -> tuple[str, str, str]:
 
 
 def _shares(figures: MapFigures) -> tuple[float, float]:
-    """Return the shares of answered and failed rows; 0 if not known."""
+    """Return the shares of answered and failed rows; 0 if the number of rows is unknown."""
     total = figures.total or 0
     if not total:
         return float(figures.state == "done"), 0.0
     return figures.answered / total, figures.failed / total
 
 
-def _cells(figures: MapFigures) -> list[tuple[str, str]]:
+def _labelled_values(figures: MapFigures) -> list[tuple[str, str]]:
     seconds_left = figures.seconds_left()
     return [
         (f"{figures.unit}s/s", f"{figures.rate():,.1f}"),
@@ -81,8 +81,8 @@ def _cells(figures: MapFigures) -> list[tuple[str, str]]:
     ]
 
 
-def _items(figures: MapFigures) -> list[str]:
-    """Return a fixed number of lines: a problem and a note, if any, and the latest answers."""
+def _lines(figures: MapFigures) -> list[str]:
+    """Return `_LINE_COUNT` lines: the problem and the note, if any, and the latest answers."""
     note = "" if figures.detail_html else figures.note
     lines = [line for line in (figures.problem, note) if line]
     lines += [

@@ -1,4 +1,4 @@
-"""Limits how often a display is updated, depending on the duration and size of its updates."""
+"""Limits how often a display is updated, by the duration and size of the updates."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ INTERVAL = 0.1
 """Minimum number of seconds between two updates of a display."""
 
 _CHARS_PER_INTERVAL = 20_000
-"""Characters of HTML that add one `INTERVAL` to the minimum time between updates.
+"""Number of characters of HTML that add one `INTERVAL` to the minimum time between updates.
 
-Each update sends all the HTML, so its cost grows with its length.
+Each update sends the whole HTML, so its cost grows with the length of the HTML.
 """
 
 
 class Throttle:
-    """Rate limiter for the updates of a display.
+    """Limits the rate at which a display is updated.
 
     Args:
         clock: Returns monotonic seconds.
@@ -43,11 +43,11 @@ class Throttle:
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[None]:
-        """Measure an update, and delay the next one in proportion."""
+        """Measure the update in the ``with`` block, and delay the next update in proportion."""
         start = self._clock()
         yield
         now = self._clock()
-        # The pause accounts for the rendering in this process. The minimum accounts for the work of
-        # the page, which is not measured.
-        minimum = INTERVAL * (1 + self.html_length / _CHARS_PER_INTERVAL)
-        self._next_update_at = now + max(minimum, self._pause_factor * (now - start))
+        # The pause limits the rendering in this process. The minimum pause limits the work of the
+        # page, which is not measured.
+        minimum_pause = INTERVAL * (1 + self.html_length / _CHARS_PER_INTERVAL)
+        self._next_update_at = now + max(minimum_pause, self._pause_factor * (now - start))
