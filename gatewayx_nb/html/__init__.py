@@ -1,4 +1,4 @@
-"""Converts text to safe HTML: Markdown, math, code, streamed replies, page components."""
+"""Converts text to safe HTML: Markdown, math, code, replies and parts of a page."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ __all__ = [
     "wrap_reply",
 ]
 
-# Nothing is shown as HTML outside of notebooks.
+# The modules are imported on first use, because only notebooks show HTML.
 __getattr__ = attach_modules(
     __name__,
     {

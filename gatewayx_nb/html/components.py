@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.text import Align
 
-# Text such as "$5 to $10" is not math. MathJax 2 skips the first class, MathJax 3 the second.
+# Text such as "$5 to $10" is not math. MathJax 2 skips elements with the first class, MathJax 3
+# elements with the second.
 # https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
 # https://docs.mathjax.org/en/latest/options/document.html
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 MUTED = "opacity:.6;font-size:.85em"
 LEFT = "text-align:left"
 SCROLL_X = "overflow-x:auto"
-CELL_PADDING = "padding:.35em .7em"  # marimo does not define it
+CELL_PADDING = "padding:.35em .7em"  # marimo defines no padding for cells
 BOX = "max-height:50em;overflow:auto"
 SCROLLED_TO_END = "display:flex;flex-direction:column-reverse"
 # Columns are side by side if the page is wide enough, otherwise stacked. All have the same width,
@@ -39,20 +40,20 @@ _CELL_STYLES: Mapping[Align, str] = {
     "right": _NUMBER_CELL,
     "decimal": _NUMBER_CELL,
 }
-_UNBROKEN = "white-space:nowrap"
+_NO_WRAP = "white-space:nowrap"
 # Without a minimum width, a narrow page would show text as a column of single words.
-_LONG_CELL, _TEXT_WIDTH = 40, "min-width:11em"
-_SHORT_NUMBER = 16
-"""Maximum length of a number with its unit, or of an interval, that is kept on one line."""
+_LONG_CELL_LENGTH, _TEXT_WIDTH = 40, "min-width:11em"
+_MAX_UNBROKEN_LENGTH = 16
+"""Maximum number of characters of a number or an interval that is kept on one line."""
 
-_LONG_REFERENCE = 20
-"""Length above which a reference may be broken after its engine."""
+_LONG_REFERENCE_LENGTH = 20
+"""Number of characters above which a reference may be broken after its engine."""
 
 _AFTER_SLASH = re.compile(r"(?<=[\w.]/)(?=[\w.])")
 
 _BAR_WIDTH, _BAR_HEIGHT = 100, 16
 _BAR_MARGIN = 5
-"""Size of a drawn interval in pixels."""
+"""The margins of an interval bar in pixels, like its width and height above."""
 
 _BADGE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
 
@@ -72,7 +73,7 @@ def inline_code(text: str) -> str:
 
 
 def _with_code(text: str, tag: str, to_html: Callable[[str], str] = escape) -> str:
-    # Every other part is code.
+    # The parts with odd indices are code.
     parts = text.split("`")
     # With an unpaired backtick, it is unclear which parts are code.
     if len(parts) % 2 == 0:
@@ -84,7 +85,7 @@ def _with_code(text: str, tag: str, to_html: Callable[[str], str] = escape) -> s
 
 
 def wrap_reply(body: str, text_below: str = "") -> str:
-    """Wrap safe HTML in the reply box, with unformatted text below it."""
+    """Return safe HTML in the reply box, with unformatted text below it."""
     below = f"<pre>{html.escape(text_below)}</pre>" if text_below else ""
     return f'<div class="gatewayx-reply {NO_MATH}" dir="auto">{body}{below}</div>'
 
@@ -95,7 +96,7 @@ def preformatted_html(text: str) -> str:
 
 
 def scroll_horizontally(body: str) -> str:
-    """Wrap wide, safe HTML so that it scrolls horizontally instead of the page."""
+    """Return safe HTML in a box, so that wide content scrolls horizontally instead of the page."""
     return f'<div style="{SCROLL_X}">{body}</div>'
 
 
@@ -111,16 +112,16 @@ def table_html(
     aligns: Sequence[Align] = (),
     drawings: Mapping[int, Sequence[str]] | None = None,
 ) -> str:
-    """Return an HTML table with escaped text, in the page's own colours, left-aligned by default.
+    """Return an HTML table in the colours of the page; the text of its cells is escaped.
 
     Text between backticks is code. Lines break between words, never within a word or code. A table
-    that is wider than the page scrolls.
+    that is wider than the page scrolls horizontally.
 
     Args:
         columns: The headings.
         rows: The cells of each row.
-        aligns: The alignment of each column.
-        drawings: Safe HTML before the text of each cell, by number of the column.
+        aligns: The alignment of each column; left if omitted.
+        drawings: Safe HTML to put before the text of each cell, by column index.
     """
     column_aligns = fit_aligns(columns, aligns)
     # U+2007 is as wide as a digit, and U+2008 is as wide as a full stop.
@@ -148,18 +149,18 @@ def table_html(
 def interval_bar(
     low: float | None, mean: float, high: float | None, scale: tuple[float, float]
 ) -> str:
-    """Return an SVG image in the page's own colour.
+    """Return an SVG image of a mean and its interval, in the text colour of the page.
 
     Args:
         low: Lower end of the interval; ``None`` to draw only the mean.
         mean: The mean.
         high: Upper end of the interval.
-        scale: The values at the left and right margin, which are the same for all bars.
+        scale: The values at the left and right margins; they are the same for all bars in a column.
     """
     start, end = scale
     span = (end - start) or 1.0
 
-    def place(value: float) -> float:
+    def x_position(value: float) -> float:
         share = min(max((value - start) / span, 0.0), 1.0)
         return round(_BAR_MARGIN + share * (_BAR_WIDTH - 2 * _BAR_MARGIN), 1)
 
@@ -169,9 +170,12 @@ def interval_bar(
     line = ""
     if low is not None and high is not None:
         label = f"{mean:.3g} ({low:.3g} to {high:.3g})"
-        whisker_ends = f"M{place(low)} {middle - 4}v8M{place(high)} {middle - 4}v8"
-        line = f'<path d="M{place(low)} {middle}H{place(high)}{whisker_ends}" stroke-width="2"/>'
-    dot = f'<circle cx="{place(mean)}" cy="{middle}" r="4" fill="currentColor" stroke="none"/>'
+        whisker_ends = f"M{x_position(low)} {middle - 4}v8M{x_position(high)} {middle - 4}v8"
+        line = (
+            f'<path d="M{x_position(low)} {middle}H{x_position(high)}{whisker_ends}"'
+            ' stroke-width="2"/>'
+        )
+    dot = f'<circle cx="{x_position(mean)}" cy="{middle}" r="4" fill="currentColor" stroke="none"/>'
     return (
         f'<svg role="img" aria-label="{escape(label)}" width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}"'
         f' style="min-width:{_BAR_WIDTH}px"'  # JupyterLab shrinks images in a wide table
@@ -182,18 +186,18 @@ def interval_bar(
 
 def _cell_html(cell: str, align: Align, drawing: str = "") -> str:
     style = _CELL_STYLES[align]
-    if align != "left" and len(cell) <= _SHORT_NUMBER:
-        style += f";{_UNBROKEN}"
-    elif len(cell) > _LONG_CELL and " " in cell:
+    if align != "left" and len(cell) <= _MAX_UNBROKEN_LENGTH:
+        style += f";{_NO_WRAP}"
+    elif len(cell) > _LONG_CELL_LENGTH and " " in cell:
         style += f";{_TEXT_WIDTH}"
-    content = _with_code(cell, f'<code style="{_UNBROKEN}">', _breakable_html)
+    content = _with_code(cell, f'<code style="{_NO_WRAP}">', _breakable_html)
     return f'<td style="{style}">{drawing}{content}</td>'
 
 
 def _breakable_html(text: str) -> str:
     """Return escaped text whose lines break between words, but not at hyphens within words.
 
-    A long reference may be broken after its engine, and a path after a slash.
+    A long reference may also be broken after its engine, and a path after a slash.
     """
     return " ".join(map(_word_html, escape(text).split(" ")))
 
@@ -201,10 +205,10 @@ def _breakable_html(text: str) -> str:
 def _word_html(word: str) -> str:
     engine, colon, model = word.partition(":")
     is_reference = colon and engine.isidentifier() and not model.startswith("//")
-    if is_reference and len(word) > _LONG_REFERENCE:
+    if is_reference and len(word) > _LONG_REFERENCE_LENGTH:
         return f"{engine}:<wbr>{_word_html(model)}"
     return "<wbr>".join(
-        f'<span style="{_UNBROKEN}">{part}</span>' if "-" in part else part
+        f'<span style="{_NO_WRAP}">{part}</span>' if "-" in part else part
         for part in _AFTER_SLASH.split(word)
     )
 
@@ -213,10 +217,10 @@ def column_html(label: str, answer: str, badges: Sequence[str] = (), error: str 
     """Return a reply as a column, for use in `columns_html`.
 
     Args:
-        label: Its heading.
+        label: The heading of the column.
         answer: The reply so far, as returned by `reply_html`.
-        badges: Labels after the heading.
-        error: Why the reply is incomplete.
+        badges: Short labels after the heading, such as ``fastest``.
+        error: Why the reply is incomplete; empty if it is complete.
     """
     # With the role and the label, a screen reader announces which model wrote the text.
     name = escape(label)
@@ -228,7 +232,7 @@ def column_html(label: str, answer: str, badges: Sequence[str] = (), error: str 
 
 
 def heading_html(label: str, badges: Sequence[str] = ()) -> str:
-    """Return the heading of a column, followed by labels."""
+    """Return the heading of a column, followed by its badges."""
     badge_html = "".join(f' <span style="{_BADGE}">{escape(badge)}</span>' for badge in badges)
     role = 'role="heading" aria-level="4"'
     name = f"<strong>{escape(label)}</strong>{badge_html}"

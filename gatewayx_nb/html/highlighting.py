@@ -1,4 +1,4 @@
-"""Code blocks as safe HTML, highlighted in the colours of the page's own editor if available."""
+"""Converts code to safe HTML, highlighted in the colours of the page's editor if it has any."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from pygments.lexer import Lexer
 
-# Theme variables of JupyterLab and Notebook; the fallback colours apply elsewhere and have a medium
-# lightness, readable on both white and black.
+# The names are theme variables of JupyterLab and Notebook. The fallback colours apply elsewhere;
+# their medium lightness is readable on both white and black.
 _COLOURS = (
     ("Comment", "comment", "#6e7781"),
     ("Keyword", "keyword", "#1f7a3d"),
@@ -29,7 +29,7 @@ _COLOURS = (
     ("Name.Tag", "tag", "#1f7a3d"),
 )
 _MAX_CODE_LENGTH = 12_000
-"""Maximum number of characters to highlight: some lexers take quadratic time for hostile code."""
+"""Maximum number of characters to highlight; some lexers take quadratic time for hostile code."""
 
 # fmt: off
 _LANGUAGES: Mapping[str, str] = {
@@ -40,15 +40,15 @@ _LANGUAGES: Mapping[str, str] = {
         "python", "python3", "r", "rb", "rs", "ruby", "rust", "scala", "sh", "shell", "sql",
         "swift", "tex", "toml", "ts", "typescript", "xml", "yaml", "yml", "zsh",
     )},
-    "ipython": "python",  # its own lexer takes quadratic time for many blank lines
+    "ipython": "python",  # IPython's own lexer takes quadratic time for many blank lines
     # The languages' own lexers look for functions, which takes cubic time for many blank lines.
     **dict.fromkeys(("c", "c++", "c#", "cpp", "cs", "csharp", "dart", "java"), "javascript"),
 }
 # fmt: on
 """Maps the languages that are highlighted to their lexers.
 
-The model chooses the language, and the lexers of other languages may take much longer than
-quadratic time.
+The model chooses the language, and the lexers of languages that are not listed may take much
+longer than quadratic time.
 """
 
 UNWRAPPED = (
@@ -63,12 +63,12 @@ COLOUR_STYLES = frozenset(
 
 
 def code_block(body: str) -> str:
-    """Wrap safe HTML in a code block whose long lines scroll instead of wrapping."""
+    """Return safe HTML in a code block whose long lines scroll instead of wrapping."""
     return f'<pre style="{UNWRAPPED}"><code style="{INHERITED_SPACE}">{body}</code></pre>'
 
 
 def highlight(source: str, language: str = "") -> str:
-    """Return a code block in the reply box; unknown languages are not highlighted."""
+    """Return code as a code block in the reply box, highlighted if the language is known."""
     return wrap_reply(code_block(coloured(plain(source), language)))
 
 
@@ -78,7 +78,9 @@ def coloured(text: str, language: str = "") -> str:
     if lexer is None:
         return escape(text)
     tokens = lexer.get_tokens(text)
-    styled_pieces = ((_style(str(kind).removeprefix("Token.")), code) for kind, code in tokens)
+    styled_pieces = (
+        (_style(str(token_type).removeprefix("Token.")), code) for token_type, code in tokens
+    )
     groups = itertools.groupby(styled_pieces, key=itemgetter(0))
     return "".join(
         _span(style, "".join(code for _, code in same_style_pieces))
@@ -101,9 +103,9 @@ def _lexer(language: str) -> Lexer | None:
     return lexer
 
 
-def _style(kind: str) -> str:
+def _style(token_type: str) -> str:
     for prefix, name, fallback in _COLOURS:
-        if kind.startswith(prefix):
+        if token_type.startswith(prefix):
             return f"color:var(--jp-mirror-editor-{name}-color,{fallback})"
     return ""
 

@@ -1,8 +1,8 @@
 """Renders growing text as HTML incrementally: finished blocks are rendered only once.
 
 Rendering the whole text at each update would take quadratic time. In CommonMark, further
-lines can only change the last block, so the rendering of earlier blocks is kept. New text in the
-last block is shown unformatted until there is enough of it to render the block again.
+lines can change only the last block, so the HTML of earlier blocks is kept. New text in the
+last block is shown unformatted until it is long enough for the block to be rendered again.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ _GROWTH_DIVISOR, _LARGE_GROWTH_DIVISOR = 4, 2
 This limits the total cost to a few renderings of the block, for any number of updates.
 """
 
-_LARGE_BLOCK = 4_000
-"""Length in characters from which the last block is large."""
+_LARGE_BLOCK_LENGTH = 4_000
+"""Minimum number of characters of a block that counts as large."""
 
-_SHORT_BLOCK = 60
-"""Length in characters up to which the last block is rendered at each update."""
+_SHORT_BLOCK_LENGTH = 60
+"""Number of characters below which the last block is rendered at each update."""
 
 _MAYBE_UNSAFE = re.compile(
     "[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]"
 )
-"""A superset of the characters that `plain` may remove; text without them is not changed."""
+"""Matches at least the characters that `plain` may remove; `plain` keeps text without a match."""
 
 _END_TAGS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre)>\s*)+\Z")
-_MAX_END_TAGS = 1_000
+_MAX_END_TAGS_LENGTH = 1_000
 
 
 class IncrementalRenderer:
-    """Renders a growing text repeatedly; the output is safe for every prefix.
+    """Renders a growing text repeatedly; the HTML is safe for every prefix of the text.
 
-    The output differs from that of `to_html` at the unformatted end, and where a link is used
-    before its definition. Render the finished text with `to_html`.
+    The HTML differs from that of `to_html` at the unformatted end, and where a link is used before
+    its definition. Render the complete text with `to_html`.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class IncrementalRenderer:
 
     def __call__(self, raw: str) -> str:
         """Return the HTML of the text so far, in the reply box."""
-        text = self._plain(shown_part(raw))
+        text = self._without_unsafe_characters(shown_part(raw))
         end = end_of_markdown(text)
         if end < self._rendered_length or not text.startswith(self._text[: self._rendered_length]):
             self._reset()
@@ -77,8 +77,8 @@ class IncrementalRenderer:
         self._start = self._rendered_length = 0
         self._definitions: dict[str, Any] = {}
 
-    def _plain(self, raw: str) -> str:
-        """Clean text with `text.plain`; as long as all text is safe, check only the new part."""
+    def _without_unsafe_characters(self, raw: str) -> str:
+        """Return the text without unsafe characters; check only new text while all text is safe."""
         known_length = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
         if self._is_plain and not _MAYBE_UNSAFE.search(raw, known_length):
@@ -88,13 +88,13 @@ class IncrementalRenderer:
 
     def _is_due(self, end: int) -> bool:
         block_length, new_length = self._rendered_length - self._start, end - self._rendered_length
-        divisor = _GROWTH_DIVISOR if block_length < _LARGE_BLOCK else _LARGE_GROWTH_DIVISOR
+        divisor = _GROWTH_DIVISOR if block_length < _LARGE_BLOCK_LENGTH else _LARGE_GROWTH_DIVISOR
         return new_length > 0 and (
-            block_length + new_length < _SHORT_BLOCK or new_length * divisor >= block_length
+            block_length + new_length < _SHORT_BLOCK_LENGTH or new_length * divisor >= block_length
         )
 
     def _render(self, end: int) -> None:
-        """Render the last block and any after it; all except the new last block are final."""
+        """Render the last block and any new blocks; all blocks except the last are then final."""
         markdown, clean = parser(), cleaner().clean
         source = self._text[self._start : end]
         env: dict[str, Any] = {"references": dict(self._definitions)}
@@ -108,21 +108,25 @@ class IncrementalRenderer:
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
-        # Start near the end, so that the search does not scan the whole block.
-        end_tags = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
+        # The search starts near the end, so that it does not scan the whole block.
+        end_tags = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS_LENGTH))
         cut = end_tags.start() if end_tags else len(page)
         self._last_block_html = (page[:cut], page[cut:])
-        # Markdown drops spaces and newlines at the end of most blocks, but the text that follows
-        # needs them.
+        # Markdown drops spaces and newlines at the end of most blocks, but they are needed before
+        # further text.
         is_trimmed = cut > 0 and not page[cut - 1].isspace()
         self._trimmed_space = source[len(source.rstrip()) :] if is_trimmed else ""
         self._rendered_length = end
 
     def _keep_definitions(self, definitions: dict[str, Any], line: int) -> None:
-        """Keep the links defined before a line; later definitions may still grow."""
-        above = {name: link for name, link in definitions.items() if link["map"][0] < line}
-        # Line numbers are relative to the block that is parsed next; -1 is above all its lines.
-        self._definitions |= {name: {**link, "map": [-1, -1]} for name, link in above.items()}
+        """Keep the link definitions that begin before a line; later definitions may still grow."""
+        earlier_definitions = {
+            name: link for name, link in definitions.items() if link["map"][0] < line
+        }
+        # Line numbers are relative to the text that is parsed next; -1 is before its first line.
+        self._definitions |= {
+            name: {**link, "map": [-1, -1]} for name, link in earlier_definitions.items()
+        }
 
 
 def _last_block(tokens: Sequence[Token], lines: int) -> int:

@@ -39,16 +39,17 @@ _TAGS = frozenset({
     "ol", "p", "pre", "s", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 })
 # fmt: on
-# markdown-it-py writes these for the colons in a table's second line; the model's text cannot.
+# markdown-it-py writes these styles for the colons in a table's second line. The model's text
+# itself cannot contain a style.
 _ALIGNMENTS = frozenset(
     f"{alignment};{CELL_PADDING}" for alignment in (LEFT, "text-align:center", "text-align:right")
 )
 # Pages differ: JupyterLab indents quotations on both sides, and widgets do not indent them at all.
-# marimo removes the numbers and bullets of lists. A long number does not fit beside the text.
+# marimo removes the numbers and bullets of lists. Long numbers need a wider margin.
 _QUOTE = "margin:.8em 0;padding:.2em 0 .2em 1em;border-left:.25em solid rgba(128,128,128,.45)"
 _NO_MARGIN = "margin:0"
 _BULLETS = "list-style:disc;padding-left:2em"
-# CommonMark allows nine digits in the first number; later numbers may be longer.
+# CommonMark allows nine digits in the first number; later numbers may have one more.
 _NUMBERS = [f"list-style:decimal;padding-left:max(2em,{digits + 2}ch)" for digits in range(11)]
 _CODE = "padding:.1em .3em;border-radius:3px;background:rgba(128,128,128,.15)"
 _TABLE = f"{SCROLL_X};overflow-wrap:normal;margin:0 0 .8em"
@@ -60,7 +61,7 @@ _MAX_NESTING = 24
 _MAX_IMAGE_URL = 200
 
 _MAX_SHOWN_CHARACTERS = 1_000_000
-"""Maximum number of characters of an answer that are shown; a page with more does not respond."""
+"""Maximum number of characters of an answer to show; with more, the page becomes unresponsive."""
 
 
 def to_html(markdown: str) -> str:
@@ -78,7 +79,7 @@ def to_html(markdown: str) -> str:
 
 
 def shown_part(text: str) -> str:
-    """Return the part of an answer that is shown: the whole, or the beginning and a note."""
+    """Return the part of an answer to show: the whole, or its beginning with a note."""
     if len(text) <= _MAX_SHOWN_CHARACTERS:
         return text
     shown_text, hidden_count = text[:_MAX_SHOWN_CHARACTERS], len(text) - _MAX_SHOWN_CHARACTERS
@@ -86,7 +87,7 @@ def shown_part(text: str) -> str:
 
 
 def end_of_markdown(text: str) -> int:
-    """Return where formatting ends: at the text's end, or at a blank line before the limit."""
+    """Return the index at which formatting ends: the end, or a blank line before the limit."""
     if len(text) <= MAX_MARKDOWN_LENGTH:
         return len(text)
     blank_line = text.rfind("\n\n", 0, MAX_MARKDOWN_LENGTH)
@@ -95,7 +96,7 @@ def end_of_markdown(text: str) -> int:
 
 @functools.cache
 def parser() -> MarkdownIt:
-    """Return the Markdown parser; its HTML must pass through the `cleaner`."""
+    """Return the Markdown parser; its HTML must be sanitized by the `cleaner`."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
@@ -126,7 +127,7 @@ def cleaner() -> nh3.Cleaner:
 
     return nh3.Cleaner(
         tags=_TAGS,
-        # Without "*" the defaults apply, which allow a title on every tag.
+        # Without "*", the defaults would apply, which allow a title on every tag.
         attributes={"*": set(), "a": {"href"}, "ol": {"start"}},
         tag_attribute_values={
             "td": {"style": _ALIGNMENTS},
@@ -144,7 +145,7 @@ def cleaner() -> nh3.Cleaner:
         set_tag_attribute_values={"a": {"target": "_blank"}},
         link_rel="noopener noreferrer nofollow",
         url_schemes={"http", "https", "mailto"},
-        # A relative link would point into the notebook server.
+        # A relative link would lead to the notebook server.
         url_relative="deny",
     )
 
@@ -152,7 +153,7 @@ def cleaner() -> nh3.Cleaner:
 def _image_as_text(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    """Show an image's alt text and URL: loading it would notify its server."""
+    """Return the alt text and the URL of an image; loading the image would notify its server."""
     image = tokens[index]
     alt = renderer.renderInlineAsText(image.children or [], options, env)
     source = shorten(str(image.attrs.get("src", "")), _MAX_IMAGE_URL)
@@ -162,14 +163,14 @@ def _image_as_text(
 def _aligned_cell(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    """Default to left alignment: notebooks right-align the cells of tables."""
+    """Return a cell that is left-aligned by default; notebooks would align it to the right."""
     attributes = tokens[index].attrs
     attributes["style"] = f"{attributes.get('style', LEFT)};{CELL_PADDING}"
     return renderer.renderToken(tokens, index, options, env)
 
 
-def _style_rule(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., str]:
-    """Return the rule that adds a style to the tag of a token."""
+def _style_rule(choose_style: Callable[[Sequence[Token], int], str]) -> Callable[..., str]:
+    """Return a render rule that adds a style to the tag of a token."""
 
     def render(
         renderer: RendererHTML,
@@ -178,7 +179,7 @@ def _style_rule(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., 
         options: OptionsDict,
         env: EnvType,
     ) -> str:
-        tokens[index].attrs["style"] = choose(tokens, index)
+        tokens[index].attrs["style"] = choose_style(tokens, index)
         return renderer.renderToken(tokens, index, options, env)
 
     # `RendererHTML.add_render_rule` binds the function as a method.
@@ -188,7 +189,7 @@ def _style_rule(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., 
 def _paragraph(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    # The line beside a quotation must end at the end of its text, not below the last margin.
+    # The line beside a quotation must end with the text, not below the last paragraph's margin.
     next_token = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
     if next_token and next_token[0].type == "blockquote_close":
         tokens[index].attrs["style"] = _NO_MARGIN
@@ -198,10 +199,12 @@ def _paragraph(
 def _numbers_style(tokens: Sequence[Token], index: int) -> str:
     """Return the style of a numbered list, with enough space for its longest number."""
     level = tokens[index].level
-    inside = itertools.takewhile(lambda token: token.level > level, tokens[index + 1 :])
-    count = sum(token.type == "list_item_open" and token.level == level + 1 for token in inside)
-    last = int(tokens[index].attrs.get("start", 1)) + count
-    return _NUMBERS[len(str(last))]
+    tokens_inside = itertools.takewhile(lambda token: token.level > level, tokens[index + 1 :])
+    count = sum(
+        token.type == "list_item_open" and token.level == level + 1 for token in tokens_inside
+    )
+    last_number = int(tokens[index].attrs.get("start", 1)) + count
+    return _NUMBERS[len(str(last_number))]
 
 
 def _inline_code(_: RendererHTML, tokens: Sequence[Token], index: int, *__: object) -> str:

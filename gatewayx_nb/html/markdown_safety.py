@@ -34,10 +34,10 @@ _ALIGNMENTS = {"text-align:center": ":-:", "text-align:right": "--:", "text-alig
 
 
 def safe_markdown(markdown: str) -> str:
-    r"""Return a model's text as Markdown without raw HTML, raw TeX, images and executable code.
+    r"""Return a model's text as Markdown without raw HTML, raw TeX, images or executable code.
 
-    Links lead to http, https and mailto. Formulas that a page may typeset are put between ``$`` or
-    ``$$``.
+    Only links to http, https and mailto are kept. Formulas that a page may typeset are put between
+    ``$`` or ``$$``.
 
     >>> safe_markdown("**Bold** <script> \\input{x} ![i](https://x/y.png)")
     '**Bold** &lt;script&gt; \\\\input\\{x\\} &#91;image: i (https://x/y.png)&#93;'
@@ -46,7 +46,7 @@ def safe_markdown(markdown: str) -> str:
 
     text = plain(shown_part(markdown))
     cut = end_of_markdown(text)
-    blocks = _blocks(SyntaxTreeNode(parser().parse(text[:cut])).children)
+    blocks = _convert_blocks(SyntaxTreeNode(parser().parse(text[:cut])).children)
     escaped_rest = _escaped_lines("\n".join(map(_escape, text[cut:].splitlines()))).strip()
     return "\n\n".join(filter(None, [*blocks, escaped_rest]))
 
@@ -67,17 +67,17 @@ def _escaped_lines(text: str) -> str:
     return _LINE_START.sub(lambda m: f"{m[1]}{m[2] or ''}\\{m[3] or m[4]}", text)
 
 
-def _blocks(nodes: Iterable[SyntaxTreeNode]) -> list[str]:
+def _convert_blocks(nodes: Iterable[SyntaxTreeNode]) -> list[str]:
     return [_BLOCKS[node.type](node) for node in nodes if node.type in _BLOCKS]
 
 
-def _inline(node: SyntaxTreeNode) -> str:
+def _convert_inline(node: SyntaxTreeNode) -> str:
     """Return the inline content of a node."""
     return "".join(_INLINE[child.type](child) for child in node.children if child.type in _INLINE)
 
 
 def _heading(node: SyntaxTreeNode) -> str:
-    # A heading may end with `#` characters, which are not part of its text unless escaped.
+    # Unescaped `#` characters at the end of a heading would not be part of its text.
     content = _one_line(node).replace("#", "\\#").replace("&\\#", "&#")
     return f"{'#' * int(node.tag[1:])} {content}"
 
@@ -87,7 +87,7 @@ def _one_line(node: SyntaxTreeNode) -> str:
 
 
 def _inline_of_block(node: SyntaxTreeNode) -> str:
-    return "".join(map(_inline, node.children))
+    return "".join(map(_convert_inline, node.children))
 
 
 def _paragraph(node: SyntaxTreeNode) -> str:
@@ -96,7 +96,7 @@ def _paragraph(node: SyntaxTreeNode) -> str:
 
 
 def _quotation(node: SyntaxTreeNode) -> str:
-    return _prefix_lines("\n\n".join(_blocks(node.children)), "> ", "> ")
+    return _prefix_lines("\n\n".join(_convert_blocks(node.children)), "> ", "> ")
 
 
 def _list(node: SyntaxTreeNode) -> str:
@@ -107,16 +107,19 @@ def _list(node: SyntaxTreeNode) -> str:
     for index, item in enumerate(node.children):
         # The second of two adjacent lists has a different marker.
         marker = f"{item.markup} " if number is None else f"{number + index}{item.markup} "
-        body = ("\n" if is_tight else "\n\n").join(_blocks(item.children))
+        body = ("\n" if is_tight else "\n\n").join(_convert_blocks(item.children))
         items.append(_prefix_lines(body, marker, " " * len(marker)))
     return ("\n" if is_tight else "\n\n").join(items)
 
 
 def _prefix_lines(text: str, first_prefix: str, other_prefix: str) -> str:
-    """Return text with one prefix before its first line and another before the other lines."""
-    head, *lines = text.split("\n")
+    """Return text with a prefix before its first line, and another before each further line."""
+    first_line, *lines = text.split("\n")
     return "\n".join(
-        [f"{first_prefix}{head}".rstrip(), *(f"{other_prefix}{line}".rstrip() for line in lines)]
+        [
+            f"{first_prefix}{first_line}".rstrip(),
+            *(f"{other_prefix}{line}".rstrip() for line in lines),
+        ]
     )
 
 
@@ -136,7 +139,7 @@ def _fence(content: str, min_length: int) -> str:
 
 
 def _without_shortcodes(code: str) -> str:
-    """Return code without ``{{<``, which Quarto would replace, even in code."""
+    """Return code without the shortcode ``{{<``, which Quarto replaces even in code."""
     return code.replace("{{<", "{{ <")
 
 
@@ -163,17 +166,17 @@ def _math(node: SyntaxTreeNode) -> str:
 
 
 def _safe_tex(tex: str) -> str | None:
-    """Return a formula that no renderer treats as HTML or a link; ``None`` if it is not safe."""
+    """Return a formula in which no program sees HTML or a link; ``None`` if it is unsafe."""
     if not math.may_be_typeset(tex) or "`" in tex or _FINAL_BACKSLASH.search(tex.rstrip()):
         return None
     return re.sub(r"([<>])", r" \1 ", tex).replace("](", "] (")
 
 
 _EXECUTED_CODE = re.compile(r"\s*(?:r\b|\{)", re.IGNORECASE)
-"""The beginning of inline code that knitr and Quarto run."""
+"""Matches the beginning of inline code that knitr and Quarto would run."""
 
 _NESTED_EXECUTED_CODE = re.compile(rf"`{_EXECUTED_CODE.pattern}", re.IGNORECASE)
-"""Such code within a span with more backticks."""
+"""Matches such code inside a code span that is delimited by more backticks."""
 
 
 def _code_span(node: SyntaxTreeNode) -> str:
@@ -181,7 +184,7 @@ def _code_span(node: SyntaxTreeNode) -> str:
     fence = _fence(content, 1)
     if _NESTED_EXECUTED_CODE.search(content):
         return _escape(content).replace("\\`", "&#96;")
-    if _EXECUTED_CODE.match(content):  # only a span with one backtick is run
+    if _EXECUTED_CODE.match(content):  # only a span that is delimited by single backticks is run
         fence = max(fence, "``", key=len)
     needs_space = fence != "`" or content[:1] in "` " or content[-1:] in "` "
     space = " " if needs_space and content.strip() else ""
@@ -200,14 +203,14 @@ def _parents(node: SyntaxTreeNode) -> Iterable[SyntaxTreeNode]:
 
 
 def _with_markup(node: SyntaxTreeNode) -> str:
-    return f"{node.markup}{_inline(node)}{node.markup}"
+    return f"{node.markup}{_convert_inline(node)}{node.markup}"
 
 
 def _link(node: SyntaxTreeNode) -> str:
     target = str(node.attrs.get("href", ""))
     for character in "\\()<>{}[]$`|*_~":
         target = target.replace(character, f"%{ord(character):02X}")
-    return f"[{_inline(node)}]({target})"
+    return f"[{_convert_inline(node)}]({target})"
 
 
 def _image(node: SyntaxTreeNode) -> str:

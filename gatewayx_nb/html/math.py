@@ -1,9 +1,9 @@
-r"""Math in a model's Markdown, for the page to typeset: ``\(…\)``, ``\[…\]`` and ``$$…$$``.
+r"""Finds the math in Markdown that a page may typeset: ``\(…\)``, ``\[…\]`` and ``$$…$$``.
 
 A page's MathJax runs TeX, and some TeX commands have side effects: ``\href`` links anywhere,
-``\style`` and ``\bbox`` accept CSS that loads resources, ``\def`` renames these commands. So only
-allow-listed commands are typeset; other formulas are shown as text. A single ``$`` is a currency
-sign.
+``\style`` and ``\bbox`` accept CSS that loads resources, and ``\def`` renames commands. So a
+formula is typeset only if all its commands are allow-listed; any other formula is shown as text. A
+single ``$`` is a currency sign.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PROCESS = "tex2jax_process mathjax_process"
 DISPLAYED = "display:block;overflow-x:auto;overflow-y:hidden"
 
 _CLOSING_DELIMITERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
-# Limits for a formula, which bound the search for its end and the page's work.
+# These limits bound the search for the end of a formula, and the work of the page.
 _MAX_FORMULA_LENGTH = 2_000
 _MAX_FORMULA_DEPTH = 30
 _MAX_FORMULA_LINES = 60
@@ -87,10 +87,10 @@ _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*(?:\{(\w*)\*?\})?")
 _DELIMITERS = re.compile(r"\$|\\[()\[\]]|\\\\\s*\[")
 
 
-# Characters that TeX nearly always contains and prose in brackets often lacks.
+# Nearly all TeX contains one of these characters; prose in brackets often does not.
 _TEX_CHARACTERS = re.compile(r"[\\^_{}=+*<>|&~$0-9]")
 _WORD = re.compile(r"\b[A-Z]?[a-z]{2,}\b")
-_LONG_WORD = 4
+_MIN_LONG_WORD_LENGTH = 4
 # fmt: off
 _FUNCTIONS = frozenset({
     "arccos", "arcsin", "arctan", "arg", "cos", "cosh", "cot", "csc", "deg", "det", "dim", "exp",
@@ -102,9 +102,9 @@ _FUNCTIONS = frozenset({
 
 def add_math(parser: MarkdownIt) -> None:
     """Add the math rules to a Markdown parser."""
-    parser.inline.ruler.before("escape", "math", _inline)
+    parser.inline.ruler.before("escape", "math", _parse_inline)
     interrupts = ["paragraph", "reference", "blockquote", "list"]
-    parser.block.ruler.before("fence", "math_block", _block, {"alt": interrupts})
+    parser.block.ruler.before("fence", "math_block", _parse_block, {"alt": interrupts})
     parser.add_render_rule("math_inline", _render_inline)
     parser.add_render_rule("math_block", _render_block)
 
@@ -121,7 +121,7 @@ def may_be_typeset(tex: str) -> bool:
         and not _DELIMITERS.search(tex)
         and _COMMANDS.issuperset(_COMMAND.findall(tex))
         and _ENVIRONMENTS.issuperset(_ENVIRONMENT.findall(tex))
-        and _depth(tex) <= _MAX_FORMULA_DEPTH
+        and _nesting_depth(tex) <= _MAX_FORMULA_DEPTH
     )
 
 
@@ -135,11 +135,11 @@ def _is_prose(opening_delimiter: str, tex: str) -> bool:
     if opening_delimiter == "$$" or _TEX_CHARACTERS.search(tex):
         return False
     words = [word for word in _WORD.findall(tex) if word not in _FUNCTIONS]
-    return len(words) > 1 or (words == [tex.strip()] and len(words[0]) >= _LONG_WORD)
+    return len(words) > 1 or (words == [tex.strip()] and len(words[0]) >= _MIN_LONG_WORD_LENGTH)
 
 
-def _depth(tex: str) -> int:
-    """Return the deepest nesting of groups, or one more than the limit if they are unbalanced."""
+def _nesting_depth(tex: str) -> int:
+    """Return the maximum nesting depth of braces; more than the limit if they are unbalanced."""
     depth = max_depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", tex):
         depth += 1 if brace == "{" else -1
@@ -149,7 +149,7 @@ def _depth(tex: str) -> int:
     return max_depth if depth == 0 else _MAX_FORMULA_DEPTH + 1
 
 
-def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's own signature
+def _parse_inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's own signature
     opening_delimiter = state.src[state.pos : state.pos + 2]
     closing_delimiter = _CLOSING_DELIMITERS.get(opening_delimiter)
     if closing_delimiter is None:
@@ -169,7 +169,7 @@ def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdow
     return True
 
 
-def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # noqa: FBT001 - as above
+def _parse_block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # noqa: FBT001 - as above
     if state.is_code_block(first):
         return False
     start = state.bMarks[first] + state.tShift[first]
@@ -191,7 +191,7 @@ def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # n
 
 
 def _closing_line(state: StateBlock, first: int, last: int, closing_delimiter: str) -> int | None:
-    """Return the line that ends with the closing delimiter.
+    """Return the index of the line that ends with the closing delimiter; ``None`` if not found.
 
     The search stops at a blank line or at the end of the enclosing block.
     """

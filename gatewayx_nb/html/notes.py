@@ -1,4 +1,4 @@
-"""The content below an answer: its sources as numbered notes, and its images."""
+"""Formats the content below an answer: its sources as numbered notes, and its images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 _MAX_NOTES = 50
 _MAX_PASSAGE_LENGTH, _MAX_NAME_LENGTH = 200, 120
-_LINK = re.compile(r"https?://[^\s\"'<>\\^`{|}]+", re.IGNORECASE)
+_WEB_URL = re.compile(r"https?://[^\s\"'<>\\^`{|}]+", re.IGNORECASE)
 _RASTER_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-"""Raster images; an SVG file could contain scripts."""
+"""The types of images that are shown. SVG is excluded, because it could contain scripts."""
 
 MAX_SHOWN_IMAGES = 10 * 1024 * 1024
-"""Maximum total bytes of the images below an answer, because a notebook saves them as text."""
+"""Maximum total size in bytes of the images below an answer, which a notebook saves as text."""
 
 _NUMBERS = "list-style:decimal;padding-left:2.5em;margin:.3em 0 0"
 _IMAGE = "display:block;max-width:100%;margin:.5em 0"
@@ -32,7 +32,7 @@ class SourceNote:
     """A source of an answer.
 
     Attributes:
-        name: The source's name, with the page.
+        name: The name of the source, with the page number if it has one.
         url: The source's URL; empty if there is none.
         passage: The cited passage; empty if unknown.
     """
@@ -43,7 +43,7 @@ class SourceNote:
 
     @property
     def label(self) -> str:
-        """The name or, for a source without a name, the URL, in one line."""
+        """The name in one line; for a source without a name, the URL."""
         return shorten(plain(self.name or self.url), _MAX_NAME_LENGTH) or "a source"
 
 
@@ -57,13 +57,13 @@ class Picture:
 
 
 def notes_text(notes: Sequence[SourceNote]) -> str:
-    """Return the notes as lines of text; empty if there are none."""
+    """Return the notes as lines of text; an empty string if there are none."""
     lines = [f"[{number}] {_note_text(note)}" for number, note in enumerate(notes, start=1)]
     return "\n".join(_limit_rows(lines))
 
 
 def notes_html(notes: Sequence[SourceNote]) -> str:
-    """Return the notes as a numbered list, with links only to http and https addresses."""
+    """Return the notes as a numbered list in HTML; only http and https URLs become links."""
     if not notes:
         return ""
     items = "".join(
@@ -89,20 +89,20 @@ def _note_text(note: SourceNote) -> str:
 
 def _note_html(note: SourceNote) -> str:
     name, passage = escape(note.label), escape(shorten(plain(note.passage), _MAX_PASSAGE_LENGTH))
-    if _LINK.fullmatch(note.url):
+    if _WEB_URL.fullmatch(note.url):
         link = f'href="{escape(note.url)}" target="_blank" rel="noopener noreferrer nofollow"'
         name = f"<a {link}>{name}</a>"
     return name + (f": “{passage}”" if passage else "")
 
 
 def pictures_text(pictures: Iterable[Picture]) -> str:
-    """Return a line for each image; empty if there are none."""
-    lines = (f"[image {n}: {_size(picture)}]" for n, picture in enumerate(pictures, start=1))
+    """Return a line of text for each image; an empty string if there are none."""
+    lines = (f"[image {n}: {_size_text(picture)}]" for n, picture in enumerate(pictures, start=1))
     return "\n".join(lines)
 
 
 def pictures_html(pictures: Sequence[Picture]) -> str:
-    """Return the images, with a line for each image that is too large or has another type."""
+    """Return the images as HTML; an image that is too large or has another type becomes a line."""
     total_sizes = itertools.accumulate(len(picture.data) for picture in pictures)
     return "".join(
         _picture_html(number, picture, fits=total <= MAX_SHOWN_IMAGES)
@@ -114,11 +114,11 @@ def _picture_html(number: int, picture: Picture, *, fits: bool) -> str:
     if picture.data and fits and picture.mime in _RASTER_TYPES:
         source = f"data:{picture.mime};base64,{b64encode(picture.data).decode('ascii')}"
         return f'<img src="{source}" alt="image {number} of the answer" style="{_IMAGE}">'
-    line = f"image {number}: {_size(picture)}, not shown; `reply.images[{number - 1}]` has it"
+    line = f"image {number}: {_size_text(picture)}, not shown; `reply.images[{number - 1}]` has it"
     return f'<div class="{NO_MATH}" style="{MUTED}">{escape(line)}</div>'
 
 
-def _size(picture: Picture) -> str:
+def _size_text(picture: Picture) -> str:
     if picture.url:
         return shorten(plain(picture.url), _MAX_NAME_LENGTH)
     return f"{shorten(plain(picture.mime), 40) or 'unknown type'}, {len(picture.data):,} bytes"

@@ -1,4 +1,4 @@
-"""The progress of a map as HTML: a title, a bar, labelled figures and lines."""
+"""Formats the progress of a map as HTML: a title, a bar, labelled figures and lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BAR = (
 )
 _ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 _NUMBERS = f"font-variant-numeric:tabular-nums;{_ONE_LINE}"
-# All columns have the same width, so that a growing figure does not move the others.
+# All columns have the same width, so that a growing figure does not move other figures.
 _FIGURES = "display:grid;grid-template-columns:repeat(auto-fill,minmax(5.6em,1fr));gap:.1em .8em"
 _WIDE_CELL = "grid-column:span 2"
 _LONG_LABEL = "bound by"
@@ -34,12 +34,12 @@ def progress_html(
     labelled_values: Sequence[tuple[str, str]],
     items: Sequence[str],
 ) -> str:
-    """Return a running map's state as HTML, whose height does not depend on the values.
+    """Return the state of a running map as HTML; its height does not depend on the values.
 
     Args:
-        title: The name, the state, and the count at the right.
+        title: The name, the state, and the number of rows, which is shown at the right.
         shares: The shares of finished and failed rows, from 0 to 1.
-        labelled_values: Labels and values.
+        labelled_values: The figures, as pairs of a label and a value.
         items: The lines below the figures, each truncated at the width of the page; an empty line
             takes the same space.
     """
@@ -55,17 +55,17 @@ def summary_html(
     lines: Sequence[str],
     errors: Sequence[str] = (),
 ) -> str:
-    """Return a finished map's state as HTML.
+    """Return the state of a finished map as HTML.
 
     Args:
-        title: The name, the state, and the count at the right.
-        shares: The shares of the bar; see `progress_html`.
-        lines: Lines of text in which backticks mark code.
-        errors: Errors, in the same form.
+        title: The name, the state, and the number of rows, which is shown at the right.
+        shares: The shares of finished and failed rows, from 0 to 1.
+        lines: The lines of the summary, in which backticks mark code.
+        errors: The errors, which are shown after the first line; backticks mark code.
     """
-    texts = [f"<div>{inline_code(line)}</div>" for line in lines]
-    texts[1:1] = [f'<div style="{_NOTE}">{inline_code(error)}</div>' for error in errors]
-    return _box(title, shares, "".join(texts))
+    line_htmls = [f"<div>{inline_code(line)}</div>" for line in lines]
+    line_htmls[1:1] = [f'<div style="{_NOTE}">{inline_code(error)}</div>' for error in errors]
+    return _box(title, shares, "".join(line_htmls))
 
 
 def _box(title: tuple[str, str, str], shares: tuple[float, float], body: str) -> str:

@@ -1,14 +1,14 @@
-"""The HTML of one reply: reasoning, text and footer."""
+"""Formats one reply as HTML: its reasoning, text and footer."""
 
 from __future__ import annotations
 
 from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, SCROLLED_TO_END, details, escape
 from gatewayx_nb.html.markdown import to_html
 
-# Text longer than a screen is put into a scroll box. While it grows, its end is visible, because a
-# box with reversed layout starts scrolled to the end, without a script.
-_LONG_TEXT, _LONG_LINES = 5_000, 80
-_MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # the latter is sent at each update
+# Text longer than a screen is put into a scroll box. While the text grows, its end is visible:
+# a box with a reversed layout is initially scrolled to the end, without a script.
+_LONG_TEXT_LENGTH, _LONG_TEXT_LINES = 5_000, 80
+_MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # partial reasoning is sent repeatedly
 
 
 def reply_html(  # noqa: PLR0913 - the parts of a reply
@@ -21,21 +21,21 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
     above: str = "",
     below: str = "",
 ) -> str:
-    """Return a reply with a small muted footer and its reasoning folded above it.
+    """Return a reply with a small muted footer, and with its reasoning folded above it.
 
     Args:
-        text: The reply so far, as Markdown; not shown if empty.
+        text: The reply so far, as Markdown; omitted if empty.
         footer: The line below a finished reply.
-        status: The line shown instead of the footer while the reply is pending.
+        status: The line that is shown instead of the footer while the reply is incomplete.
         reasoning: The model's reasoning; while it grows, only the end of long reasoning is shown.
-        body: Safe HTML that shows the reply, instead of its Markdown.
-        above: Safe HTML above the reply: its tool calls.
-        below: Safe HTML below the reply: its notes and images.
+        body: Safe HTML for the reply, which is used instead of rendering ``text``.
+        above: Safe HTML to put above the reply: its tool calls.
+        below: Safe HTML to put below the reply: its notes and images.
     """
     content = (to_html(text) if text else "") if body is None else body
     page = above + _reasoning_html(reasoning, is_partial=bool(status))
-    # Estimate the height from the source, because only the page knows the real height.
-    is_long = len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
+    # The height is estimated from the text, because only the page knows the real height.
+    is_long = len(text) > _LONG_TEXT_LENGTH or text.count("\n") > _LONG_TEXT_LINES
     page += _scroll_vertically(content, is_partial=bool(status)) if is_long else content
     page += below
     line = escape(status or footer)
@@ -45,7 +45,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
 
 
 def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
-    """Return the folded reasoning; while it grows, only its end is shown, to limit the cost."""
+    """Return the folded reasoning; while it grows, include only its end, to limit the cost."""
     if not reasoning.strip():
         return ""
     limit = _MAX_PARTIAL_REASONING if is_partial else _MAX_REASONING

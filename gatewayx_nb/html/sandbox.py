@@ -1,8 +1,8 @@
 """Displays a model-written page in a frame that runs no code and loads nothing.
 
-There are three barriers, each sufficient by itself. Content that is not allow-listed is removed
-from the page. A policy in the page forbids loading anything except inline styles and embedded
-images. The frame's sandbox forbids scripts, forms, pop-ups and navigation.
+There are three barriers, each of which is sufficient by itself. Content that is not allow-listed is
+removed from the page. A policy in the page permits only inline styles and embedded images. The
+frame's sandbox forbids scripts, forms, pop-ups and navigation.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from gatewayx_nb.text import plain
 if TYPE_CHECKING:
     import nh3
 
-# https://www.w3.org/TR/CSP3/; it does not block prefetch and DNS prefetch links, so the cleaner
-# removes every `<link>` and URL.
+# https://www.w3.org/TR/CSP3/. The policy does not block prefetch and DNS prefetch links, so the
+# cleaner removes every `<link>` and URL.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
 _FRAME = "width:100%;height:26em;border:1px solid #8888;background:#fff;color-scheme:light"
-_MAX_PAGE_LENGTH = 500_000  # in characters; the output contains the page twice
+_MAX_PAGE_CHARACTERS = 500_000  # the output contains the page twice
 
 # fmt: off
-_MORE_TAGS = frozenset({
+_ADDITIONAL_TAGS = frozenset({
     "style", "section", "article", "main", "header", "footer", "nav", "figure", "figcaption",
     "button", "label", "progress", "meter", "svg", "g", "path", "rect", "circle", "ellipse", "line",
     "polyline", "polygon", "text", "tspan", "defs", "linearGradient", "radialGradient", "stop",
@@ -40,8 +40,8 @@ _ATTRIBUTES = frozenset({
 
 
 def sandbox_html(page: str) -> str:
-    """Return a page in a sandboxed frame, and its source for front ends without frames."""
-    source = plain(page)[:_MAX_PAGE_LENGTH]
+    """Return a page in a sandboxed frame, and its source for front ends that show no frames."""
+    source = plain(page)[:_MAX_PAGE_CHARACTERS]
     inside = (
         f'<!doctype html><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -59,8 +59,8 @@ def _cleaner() -> nh3.Cleaner:
     import nh3
 
     return nh3.Cleaner(
-        tags=nh3.ALLOWED_TAGS | _MORE_TAGS,
-        # Remove the content of these tags, which would otherwise be shown as text.
+        tags=nh3.ALLOWED_TAGS | _ADDITIONAL_TAGS,
+        # The content of these tags is removed, because it would otherwise be shown as text.
         clean_content_tags={"script", "title", "noscript", "template", "iframe", "object"},
         # Links have no `href`, because a click could navigate even a frame without scripts.
         attributes={"*": set(_ATTRIBUTES), "img": {"src", "alt"}, "a": set()},

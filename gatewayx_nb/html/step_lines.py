@@ -1,4 +1,4 @@
-"""The tool calls above an answer: one line for each, which unfolds to the whole call."""
+"""Formats the tool calls above an answer: one line for each, which unfolds to the whole call."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class StepLine:
     """A tool call and its outcome.
 
     Attributes:
-        call: The call as it is written in Python.
+        call: The call, as a Python expression.
         outcome: The text that the model received; empty while the tool runs.
         state: Whether the call is running, has succeeded or has failed.
-        text: What the model wrote before it.
+        text: The text that the model wrote before the call.
     """
 
     call: str
@@ -47,7 +47,7 @@ class StepLine:
 
 
 def steps_text(lines: Sequence[StepLine]) -> str:
-    """Return a line for each call, after the text before it; empty if there are none."""
+    """Return a line of text for each call, after the text before the call."""
     shown_lines = [
         text for line in lines[:_MAX_LINES] for text in (plain(line.text), line.label) if text
     ]
@@ -55,7 +55,7 @@ def steps_text(lines: Sequence[StepLine]) -> str:
 
 
 def steps_html(lines: Sequence[StepLine]) -> str:
-    """Return the calls as folded lines of safe HTML; empty if there are none."""
+    """Return the calls as folded lines of safe HTML; an empty string if there are none."""
     if not lines:
         return ""
     items = [_line_html(line) for line in lines[:_MAX_LINES]]
@@ -65,8 +65,8 @@ def steps_html(lines: Sequence[StepLine]) -> str:
 
 
 def _omitted_note(lines: Sequence[StepLine]) -> list[str]:
-    count = len(lines) - _MAX_LINES
-    return [f"… and {count:,} more calls"] if count > 0 else []
+    omitted_count = len(lines) - _MAX_LINES
+    return [f"… and {omitted_count:,} more calls"] if omitted_count > 0 else []
 
 
 def _line_html(line: StepLine) -> str:
@@ -84,5 +84,5 @@ def _line_html(line: StepLine) -> str:
 
 
 def _shorten_lines(text: str) -> str:
-    """Return the beginning of a long text, with its line breaks."""
+    """Return the beginning of a long text; keep its line breaks."""
     return text if len(text) <= _MAX_UNFOLDED_LENGTH else f"{text[:_MAX_UNFOLDED_LENGTH]}…"
