@@ -1,4 +1,4 @@
-"""``{{name}}`` placeholders in a prompt, filled from a namespace in one pass; the rest is literal.
+"""Fills the ``{{name}}`` placeholders of a prompt in one pass; all other text is literal.
 
 A DataFrame becomes a Markdown table of its head, a function or class becomes its source, a figure
 becomes an image, and any other value becomes text.
@@ -51,7 +51,7 @@ __all__ = [
     "unfilled",
 ]
 
-# Most calls fill in no values.
+# The modules are imported on first use, because most calls fill in no values.
 __getattr__ = attach_modules(
     __name__,
     {

@@ -9,11 +9,11 @@ import warnings
 from gatewayx_nb.prompts.placeholders import mask
 
 _BRACES = re.compile(r"(?<!\{)\{\{([^{}\n]+)\}\}(?!\})")
-_SPEC = re.compile(r":[^\s\"':][^:]*$")
-"""A format specification, which does not begin with a space or a quote, as in a placeholder."""
+_FORMAT_SPEC = re.compile(r":[^\s\"':][^:]*$")
+"""Matches a format specification; as in a placeholder, it begins with no space or quote."""
 
 # JSON, JSX and LaTeX contain such text in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
-_COMMON_IN_OTHER_TEXT = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
+_IGNORED_EXPRESSIONS = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
 
 
 def unfilled(template: str) -> list[str]:
@@ -30,8 +30,8 @@ def unfilled(template: str) -> list[str]:
 
 
 def _may_be_placeholder(text: str) -> bool:
-    """Return whether text is a Python expression, with or without a format specification."""
-    return any(map(_is_expression, (text, _SPEC.sub("", text))))
+    """Return whether a string is a Python expression, with or without a format specification."""
+    return any(map(_is_expression, (text, _FORMAT_SPEC.sub("", text))))
 
 
 def _is_expression(text: str) -> bool:
@@ -40,4 +40,4 @@ def _is_expression(text: str) -> bool:
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
-    return not isinstance(body, _COMMON_IN_OTHER_TEXT)
+    return not isinstance(body, _IGNORED_EXPRESSIONS)

@@ -1,4 +1,4 @@
-"""A DataFrame or Series as a Markdown table of its head, without importing pandas or polars."""
+"""Converts the head of a DataFrame or Series to Markdown, without importing pandas or polars."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from gatewayx_nb.prompts.placeholders import refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PACKAGES = ("pandas", "polars")  # by name, so that neither is imported
+_PACKAGES = ("pandas", "polars")  # compared by name, so that neither is imported
 _MAX_COLUMNS = 30
 """Maximum number of table columns in a prompt."""
 
 _MAX_CELL_LENGTH = 200
-"""Maximum number of characters in a cell."""
+"""Maximum number of characters in a cell of the table."""
 
 
 def is_table(value: object) -> bool:
@@ -23,7 +23,7 @@ def is_table(value: object) -> bool:
 
 
 def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, ...]) -> str:  # noqa: ANN401
-    """Return a table's shape and types on one line, followed by its first rows and columns.
+    """Return a line with the shape and types of a table, and then its first rows and columns.
 
     Raises:
         UsageError: If a cell's value has a forbidden type.
@@ -34,17 +34,17 @@ def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, .
     head = frame.iloc[:, :_MAX_COLUMNS] if hasattr(frame, "iloc") else frame[:, :_MAX_COLUMNS]
     index_title, cells = _rows_with_index(head.head(rows))
     header = [*index_title, *titles[:_MAX_COLUMNS]]
-    lines = [_line(header), "|" + " --- |" * len(header)]
+    lines = [_table_line(header), "|" + " --- |" * len(header)]
     for row in cells:
         for value in row:
             refuse(name, value, forbidden_types)
-        lines.append(_line(row))
+        lines.append(_table_line(row))
     return "\n".join([_heading(table, (height, width), rows, titles, types), "", *lines])
 
 
 def table_kind(value: object) -> str | None:
     """Return ``"DataFrame"`` or ``"Series"``, judged by the class names; ``None`` if neither."""
-    # Subclasses, such as GeoDataFrame, also count.
+    # The bases are checked too, because of subclasses such as GeoDataFrame.
     for base in type(value).__mro__:
         if base.__module__.split(".")[0] in _PACKAGES and base.__name__ in ("DataFrame", "Series"):
             return base.__name__
@@ -52,7 +52,7 @@ def table_kind(value: object) -> str | None:
 
 
 def _rows_with_index(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
-    """Return a list with the index title, and the rows with their index; omit a default index."""
+    """Return the index title as a list, and the rows with their index; omit a default index."""
     if not hasattr(head, "index"):  # a polars DataFrame has no index
         return [], list(head.rows())
     rows = [tuple(row) for row in head.itertuples(index=False, name=None)]
@@ -75,13 +75,13 @@ def _heading(
     return f"{type(table).__name__} of {height} rows and {width} columns ({dtypes}){note}"
 
 
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(_cell, cells)) + " |"
+def _table_line(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(map(_cell_text, cells)) + " |"
 
 
-def _cell(value: object) -> str:
-    """Format a cell on one line, with bars escaped; truncate long text."""
+def _cell_text(value: object) -> str:
+    """Return a cell's text in one line, truncated if it is long, with bars escaped."""
     text = " ".join(str(value).split())
     text = text if len(text) <= _MAX_CELL_LENGTH else text[: _MAX_CELL_LENGTH - 1] + "…"
-    # Escape backslashes first; otherwise, the backslash that escapes a bar would also be escaped.
+    # Backslashes are escaped first; otherwise, those that escape bars would be escaped, too.
     return text.replace("\\", "\\\\").replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""Placeholders such as ``{{name}}``: their syntax and the lookup of their values."""
+"""Parses placeholders such as ``{{name}}``, and looks up their values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gatewayx_nb.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# This is the whole grammar; no other Python syntax is supported. Text that does not match stays
+# This is the whole grammar; no other Python syntax is supported. Text that does not match is
 # literal, including JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and Jinja blocks
 # and calls. For the same reason, a format specification must not begin with a space or a quote.
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[^\W\d]\w*"
@@ -50,11 +50,11 @@ class _Access:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A placeholder of a template.
+    """A placeholder in a template.
 
     Attributes:
-        root: The name with which the placeholder begins.
-        path: The attributes and items after it, as typed.
+        root: The name at the beginning of the placeholder.
+        path: The attributes and items after the name, as typed.
         spec: The format specification; empty if there is none.
     """
 
@@ -71,19 +71,21 @@ class Field:
     @property
     def first_key(self) -> str | None:
         """The key if the path begins with ``["key"]``; otherwise ``None``."""
-        first = next(_accesses(self._match), None)
-        return first.key if first and not first.is_attribute and type(first.key) is str else None
+        first_access = next(_accesses(self._match), None)
+        if first_access is None or first_access.is_attribute or type(first_access.key) is not str:
+            return None
+        return first_access.key
 
     def is_item_of(self, root: str) -> bool:
         """Return whether the placeholder is exactly ``root["key"]``."""
-        count = sum(1 for _ in _accesses(self._match))
-        return self.root == root and count == 1 and self.first_key is not None
+        access_count = sum(1 for _ in _accesses(self._match))
+        return self.root == root and access_count == 1 and self.first_key is not None
 
     def value(
         self, namespace: Mapping[str, object], forbidden_types: tuple[type, ...] = ()
     ) -> object:
         """Return the placeholder's value; see `resolve`."""
-        return _value(self._match, namespace, forbidden_types)
+        return _resolve_path(self._match, namespace, forbidden_types)
 
 
 def fields_of(template: str) -> Iterator[str | Field]:
@@ -106,14 +108,14 @@ def substitute(
 ) -> str:
     """Replace each placeholder with the result of ``write`` for its name, value and format spec.
 
-    This takes one pass: values are never scanned for placeholders.
+    The values themselves are never scanned for placeholders.
 
     Raises:
         UsageError: If a name, attribute or key does not exist, is private or has a forbidden type.
     """
 
     def replacement(field: re.Match[str]) -> str:
-        value = _value(field, namespace, forbidden_types)
+        value = _resolve_path(field, namespace, forbidden_types)
         return write(field["root"] + field["path"], value, field["spec"] or "")
 
     return _FIELD.sub(replacement, template)
@@ -125,7 +127,7 @@ def resolve(
     """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a placeholder.
 
     Raises:
-        UsageError: If the expression has any other form, or its value cannot be used.
+        UsageError: If the expression has another form, or its value cannot be used.
     """
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
     if field is None or field["spec"] is not None:
@@ -133,23 +135,23 @@ def resolve(
             f"{expression!r} is not a variable, an attribute or an item.",
             hint="Use, for example, `city`, `obj.city` or `d['city']`.",
         )
-    return _value(field, namespace, forbidden_types)
+    return _resolve_path(field, namespace, forbidden_types)
 
 
 def mask(text: str) -> tuple[str, Callable[[str], str]]:
     """Replace each placeholder with a word that has no quotes and no spaces.
 
     Returns:
-        The text, and a function that puts the placeholders back into a part of that text.
+        The masked text, and a function that restores the placeholders in any part of that text.
     """
     fields: dict[str, str] = {}
 
-    def word(field: re.Match[str]) -> str:
-        name = f"\0{len(fields)}\0"
-        fields[name] = field[0]
-        return name
+    def mask_field(field: re.Match[str]) -> str:
+        mask_word = f"\0{len(fields)}\0"
+        fields[mask_word] = field[0]
+        return mask_word
 
-    masked_text = _FIELD.sub(word, text)
+    masked_text = _FIELD.sub(mask_field, text)
     return masked_text, lambda part: _MASKED_FIELD.sub(
         lambda match: fields.get(match[0], match[0]), part
     )
@@ -166,9 +168,10 @@ def only_expression(text: str) -> str | None:
 
 
 def own_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names that the user has defined or imported, for suggestions.
+    """Return the names that the user has defined or imported.
 
-    The names that IPython adds begin with an underscore or shadow built-ins, such as `open`.
+    The names that IPython adds are omitted: they begin with an underscore or shadow built-ins, such
+    as `open`.
     """
     return [
         name
@@ -184,12 +187,12 @@ def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:
     return field is not None and field["spec"] is None and field["root"] in namespace
 
 
-def _value(
+def _resolve_path(
     field: re.Match[str], namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
 ) -> object:
-    """Follow the path from its root; no value along the path may have a forbidden type."""
+    """Return the value of a placeholder, after checking each value along its path."""
     value = _root_value(field["root"], namespace)
-    # Each value is checked, because an attribute of a forbidden value may also reveal it.
+    # Each value is checked, because an attribute of a forbidden value may reveal that value.
     refuse(field["root"], value, forbidden_types)
     for access in _accesses(field):
         value = _follow(access, value)
@@ -198,7 +201,7 @@ def _value(
 
 
 def _root_value(name: str, namespace: Mapping[str, object]) -> object:
-    # `_`, `__` and `___` are IPython's last outputs; `_i` and `_12` are its history.
+    # Names such as `_`, `__`, `_i` and `_12`, with which IPython keeps its history, are allowed.
     if name.strip("_") and name.startswith("__") and name.endswith("__"):
         raise _private_error(name)
     try:
@@ -221,7 +224,7 @@ def _accesses(field: re.Match[str]) -> Iterator[_Access]:
 
 
 def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebook value
-    """Return an attribute or item; this runs the owner's code, which may raise any exception."""
+    """Return an attribute or item; this runs the owner's own code, which may raise anything."""
     if access.is_attribute and str(access.key).startswith("_"):
         raise _private_error(access.path)
     try:
@@ -236,11 +239,11 @@ def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebo
 
 
 def _missing_error(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
-    kind, function = ("attribute", "dir") if access.is_attribute else ("key", "list")
+    noun, function = ("attribute", "dir") if access.is_attribute else ("key", "list")
     known_names = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
     hint = did_you_mean(str(access.key), [name for name in known_names if isinstance(name, str)])
     return UsageError(
-        f"The prompt refers to '{access.path}', but '{access.owner}' has no {kind} {access.key!r}."
+        f"The prompt refers to '{access.path}', but '{access.owner}' has no {noun} {access.key!r}."
         f"{hint}",
         hint=f"To see what it has, run: {function}({access.owner})",
     )

@@ -1,4 +1,4 @@
-"""Templates that are filled once for each row of a table."""
+"""Templates that are filled in once for each row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 ROW = "row"
-"""The name of the whole row in a template: ``{{row["Subject Line"]}}``."""
+"""The name by which a template refers to the whole row: ``{{row["Subject Line"]}}``."""
 
 _FORBIDDEN_TYPES = (Secret,)
 _DIGEST_LENGTH = 32
@@ -37,8 +37,8 @@ class RowTemplate:
 
     Args:
         template: The prompt.
-        blank: Whether a missing value in a row becomes an empty text rather than an error.
-        constants: Values by the names with which a placeholder may begin.
+        blank: Whether a missing value in a row becomes an empty string rather than an error.
+        constants: The values that are the same for all rows, by name.
         table_rows: Maximum number of rows of a table in the prompt.
 
     Attributes:
@@ -56,7 +56,7 @@ class RowTemplate:
         constants: Mapping[str, object] | None = None,
         table_rows: int = ROWS,
     ) -> None:
-        self.template, self._is_blank = template, blank
+        self.template, self._allows_missing = template, blank
         self._constants, self._table_rows = dict(constants or {}), table_rows
         self._sources = list(fields_of(template))
         self._parts: list[str | Field | Image] = list(map(self._fill_constant, self._sources))
@@ -67,30 +67,30 @@ class RowTemplate:
         )
 
     def as_blank(self) -> RowTemplate:
-        """Return a copy of the template in which missing values become empty texts."""
+        """Return a copy of the template in which missing values become empty strings."""
         return RowTemplate(
             self.template, blank=True, constants=self._constants, table_rows=self._table_rows
         )
 
     @property
     def has_placeholder(self) -> bool:
-        """Whether the filled text can differ between rows."""
+        """Whether any placeholder is filled for each row, so that the text can differ."""
         return any(True for _ in self._fields())
 
     @property
     def columns(self) -> list[str]:
         """The columns that the template uses, without duplicates."""
-        names = map(_column, self._fields())
+        names = map(_column_of, self._fields())
         return list(dict.fromkeys(name for name in names if name is not None))
 
     @property
     def names_whole_row(self) -> bool:
         """Whether a placeholder refers to the whole row rather than a column."""
-        return any(_column(field) is None for field in self._fields())
+        return any(_column_of(field) is None for field in self._fields())
 
     @property
     def constants_digest(self) -> str:
-        """A digest of the constants' texts and images; empty if there are none."""
+        """A digest of the texts and images of the constants; empty if there are no constants."""
         filled_parts = [
             part if isinstance(part, str) else hashlib.sha256(part.data).hexdigest() + part.url
             for part, source in zip(self._parts, self._sources, strict=True)
@@ -104,7 +104,7 @@ class RowTemplate:
 
         Args:
             columns: The columns of the rows.
-            part: Description of the template, for the error.
+            part: The name of the template in the error message.
 
         Raises:
             UsageError: If a column does not exist.
@@ -127,7 +127,7 @@ class RowTemplate:
         names: list[str] = []
         namespace = _Namespace(row)
         for part, source in zip(self._parts, self._sources, strict=True):
-            content = self._content(part, namespace) if isinstance(part, Field) else part
+            content = self._fill_field(part, namespace) if isinstance(part, Field) else part
             if isinstance(content, Image):
                 loaded_images.append(content)
                 names.append(source.name if isinstance(source, Field) else "")
@@ -136,17 +136,19 @@ class RowTemplate:
         return FilledPrompt("".join(texts), tuple(loaded_images), tuple(names))
 
     def _fill_constant(self, part: str | Field) -> str | Field | Image:
-        """Return the content of a constant; return any other part unchanged."""
+        """Return the text or image of a constant's placeholder; return other parts unchanged."""
         if isinstance(part, str) or part.root not in self._constants:
             return part
-        return self._write(part, part.value(self._constants, _FORBIDDEN_TYPES))
+        return self._write_value(part, part.value(self._constants, _FORBIDDEN_TYPES))
 
-    def _content(self, field: Field, namespace: Mapping[str, object]) -> str | Image:
-        """Return the text or the image of a value of a row."""
+    def _fill_field(self, field: Field, namespace: Mapping[str, object]) -> str | Image:
+        """Return the text or the image for a placeholder, from the values of a row."""
         value = field.value(namespace, _FORBIDDEN_TYPES)
-        return self._missing_text(field.name) if is_missing(value) else self._write(field, value)
+        return (
+            self._missing_text(field.name) if is_missing(value) else self._write_value(field, value)
+        )
 
-    def _write(self, field: Field, value: object) -> str | Image:
+    def _write_value(self, field: Field, value: object) -> str | Image:
         # With a format specification, a value is text even if it could be drawn.
         if field.spec or not images.is_drawable(value):
             return to_text(field.name, value, field.spec, self._table_rows, _FORBIDDEN_TYPES)
@@ -156,27 +158,27 @@ class RowTemplate:
         return (part for part in self._parts if isinstance(part, Field))
 
     def _fill_fast(self, row: Mapping[Any, object]) -> str | None:
-        """Fill in values that are str or int; return ``None`` if a value has another type."""
+        """Return the filled text if all values are str or int, otherwise ``None``."""
         texts: list[str] = []
         for part, name in zip(self._parts, self._names, strict=True):
             if name is None:
-                texts.append(part)  # type: ignore[arg-type]  # a field without a simple name is slow
+                texts.append(part)  # type: ignore[arg-type]  # `_is_simple` excludes other fields
                 continue
             try:
                 value = row[name]
             except KeyError:
                 raise no_column(name, row) from None
-            kind = type(value)
-            if kind is str:
+            value_type = type(value)
+            if value_type is str:
                 texts.append(value)  # type: ignore[arg-type]
-            elif kind is int:
+            elif value_type is int:
                 texts.append(str(value))
             else:
                 return None
         return "".join(texts)
 
     def _missing_text(self, name: str) -> str:
-        if self._is_blank:
+        if self._allows_missing:
             return ""
         raise UsageError(
             f"the value of {{{{{name}}}}} is missing in this row.",
@@ -192,7 +194,7 @@ def is_missing(value: object) -> bool:
 
 
 def no_column(name: str, columns: Collection[object], part: str = "the prompt") -> UsageError:
-    """Return the error for a missing column, to which a part of a request refers."""
+    """Return the error for a template that refers to a column that does not exist."""
     names = [column for column in columns if isinstance(column, str)]
     names_text = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")  # noqa: PLR2004
     return UsageError(
@@ -203,7 +205,7 @@ def no_column(name: str, columns: Collection[object], part: str = "the prompt") 
 
 
 class _Namespace(dict[str, Any]):
-    """The names with which a placeholder may begin: the columns of a row, and ``row``."""
+    """The names that a placeholder can start with: the columns of a row, and ``row``."""
 
     def __init__(self, row: Mapping[Any, object]) -> None:
         super().__init__()
@@ -218,20 +220,20 @@ class _Namespace(dict[str, Any]):
 
 
 def placeholder_roots(template: str) -> list[str]:
-    """Return the names with which a template's placeholders begin, without duplicates."""
+    """Return the names at the beginning of a template's placeholders, without duplicates."""
     fields = (part for part in fields_of(template) if isinstance(part, Field))
     return list(dict.fromkeys(field.root for field in fields))
 
 
 def _simple_name(part: str | Field | Image) -> str | None:
-    """Return the column if the placeholder is only a column's name."""
+    """Return the column if a placeholder is only the name of a column, otherwise ``None``."""
     if not isinstance(part, Field) or part.spec:
         return None
-    return _column(part) if not part.path or part.is_item_of(ROW) else None
+    return _column_of(part) if not part.path or part.is_item_of(ROW) else None
 
 
-def _column(part: Field) -> str | None:
-    """Return a placeholder's column; ``None`` for the whole row."""
+def _column_of(part: Field) -> str | None:
+    """Return the column to which a placeholder refers; ``None`` for the whole row."""
     if part.root != ROW:
         return part.root
     return part.first_key

@@ -1,4 +1,4 @@
-"""Source code of functions and classes, including those defined in notebook cells."""
+"""Finds the source code of functions and classes, even if they are defined in notebook cells."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def source_of(name: str, value: type | Callable[..., object]) -> str:
-    """Return the source of a function or class as written.
+    """Return the source of a function or class, exactly as it was written.
 
     Raises:
         UsageError: If there is no source, for example for built-ins.
@@ -28,35 +28,37 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
     try:
         return textwrap.dedent(inspect.getsource(value)).rstrip("\n")
     except (OSError, TypeError):
-        kind = "class" if inspect.isclass(value) else "function"
+        noun = "class" if inspect.isclass(value) else "function"
         raise UsageError(
-            f"The prompt refers to '{name}', a {kind} whose source is unavailable.",
+            f"The prompt refers to '{name}', a {noun} whose source is unavailable.",
             hint="Paste its source, or use text that describes it.",
         ) from None
 
 
 def _class_source(name: str) -> str | None:
-    """Return a class's source from the latest executed cell that defines it."""
+    """Return the source of a class from the latest executed cell that defines the class."""
     # The name refers to the latest definition.
-    for cell in reversed(_cells()):
+    for cell in reversed(_executed_cells()):
         if f"class {name.rpartition('.')[2]}" not in cell:
             continue
-        for path, node in _classes(ast.parse(cell).body):
+        for path, node in _nested_classes(ast.parse(cell).body):
             if path == name:
-                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-                lines = cell.splitlines()[first - 1 : node.end_lineno]
+                first_line = min(
+                    [node.lineno, *(decorator.lineno for decorator in node.decorator_list)]
+                )
+                lines = cell.splitlines()[first_line - 1 : node.end_lineno]
                 return textwrap.dedent("\n".join(lines))
     return None
 
 
-def _cells() -> list[str]:
-    """Return the sources of executed cells, which IPython keeps in linecache for tracebacks."""
+def _executed_cells() -> list[str]:
+    """Return the sources of the executed cells, which IPython keeps in linecache."""
     entries = list(linecache.cache.values())
     return ["".join(entry[2]) for entry in entries if len(entry) > 2 and entry[1] is None]  # noqa: PLR2004
 
 
-def _classes(body: list[ast.stmt], outer: str = "") -> Iterator[tuple[str, ast.ClassDef]]:
+def _nested_classes(body: list[ast.stmt], outer: str = "") -> Iterator[tuple[str, ast.ClassDef]]:
     for node in reversed(body):
         if isinstance(node, ast.ClassDef):
             yield f"{outer}{node.name}", node
-            yield from _classes(node.body, f"{outer}{node.name}.")
+            yield from _nested_classes(node.body, f"{outer}{node.name}.")

@@ -28,7 +28,7 @@ class FilledPrompt:
     Attributes:
         text: The text; ``[image 1]`` marks the position of the first image.
         images: The images, in the order of their marks.
-        image_names: The images' expressions in the notebook, such as ``fig`` or ``plots["a"]``.
+        image_names: The expression for each image, such as ``fig`` or ``plots["a"]``.
     """
 
     text: str
@@ -50,7 +50,7 @@ def compose(
 
     Args:
         template: The prompt as typed.
-        namespace: The names with which a placeholder may begin, and their values.
+        namespace: The values by name; a placeholder starts with one of these names.
         forbidden_types: Types whose instances, such as keys, must never become part of a prompt.
         rows: Maximum number of table rows.
 
@@ -97,7 +97,7 @@ def fill(
 def to_text(
     name: str, value: object, spec: str, rows: int, forbidden_types: tuple[type, ...]
 ) -> str:
-    """Convert a value to text; this runs the value's code, which may raise any exception."""
+    """Convert a value to text; this runs the value's own code, which may raise any exception."""
     _check_has_text(name, value)
     try:
         if not spec and is_table(value):
@@ -105,7 +105,7 @@ def to_text(
         if not spec and (inspect.isroutine(value) or inspect.isclass(value)):
             return source_of(name, value)
         return format(value, spec)
-    # The message already names the value.
+    # The message of a UsageError already names the value.
     except UsageError:
         raise
     except Exception as error:
@@ -118,28 +118,30 @@ def to_text(
 
 
 def _check_has_text(name: str, value: object) -> None:
-    """Check that a value's text says more than its type and address.
+    """Check that the text of a value contains more than its type and address.
 
     Raises:
-        UsageError: If the value is a module, or if it is a job, future or task; its result, not the
-            value itself, has the text.
+        UsageError: If the value is a module, or a job, future or task, of which only the result has
+            a text.
     """
-    kind = type(value)
+    value_type = type(value)
     if inspect.ismodule(value):
         raise UsageError(
             f"The prompt refers to '{name}', which is a module and cannot be converted to text.",
             hint=f"Name one of its attributes: {{{{{name}.NAME}}}}.",
         )
-    has_result = callable(getattr(kind, "done", None)) and callable(getattr(kind, "result", None))
-    if has_result and kind.__str__ is object.__str__:
+    has_result = callable(getattr(value_type, "done", None)) and callable(
+        getattr(value_type, "result", None)
+    )
+    if has_result and value_type.__str__ is object.__str__:
         raise UsageError(
-            f"The prompt refers to '{name}', which is a {kind.__name__}, not its result.",
+            f"The prompt refers to '{name}', which is a {value_type.__name__}, not its result.",
             hint=f"First assign the result: answer = {name}.result(). Then write {{{{answer}}}}.",
         )
 
 
 def to_image(name: str, value: object) -> Image:
-    """Convert a value to an image; this runs the value's code, which may raise any exception."""
+    """Convert a value to an image; this runs the value's own code, which may raise anything."""
     try:
         return images.load(value)
     except UsageError:
