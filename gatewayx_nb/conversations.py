@@ -280,7 +280,7 @@ class ChatStore:
         if chat is None or isinstance(chat, ChatSlot):
             return chat
         raise UsageError(
-            f"chat must be a name or a conversation from `pool.chat`, got {type(chat).__name__}.",
+            f"chat must be a name or a conversation from `pool.chat`, got {short_repr(chat)}.",
             hint=Hint("set_option", option="chat", value="story"),
         )
 

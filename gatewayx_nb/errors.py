@@ -393,8 +393,14 @@ def with_short_traceback(interrupt: InterruptT) -> InterruptT:
     return interrupt
 
 
-def did_you_mean(name: str, known_names: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` with the nearest known name, or an empty string."""
+def nearest_name(name: str, known_names: Iterable[str]) -> str | None:
+    """Return the known name that is most similar to a name; ``None`` if none is similar."""
     # With the default of 0.6, 'openai' would be suggested for 'nope'.
     close_names = difflib.get_close_matches(name, list(known_names), n=1, cutoff=0.65)
-    return f" Did you mean {close_names[0]!r}?" if close_names else ""
+    return close_names[0] if close_names else None
+
+
+def did_you_mean(name: str, known_names: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` with the nearest known name, or an empty string."""
+    suggested_name = nearest_name(name, known_names)
+    return f" Did you mean {suggested_name!r}?" if suggested_name else ""

@@ -173,7 +173,7 @@ SCRIPT_WORDING: Wording = {
         f"Omit {param!r} from `params`" + (f"; valid: {known}." if known else ".")
     ),
     "rename_column": "Rename it: `df.rename(columns={{{name!r}: {new!r}}})`.",
-    "blank_missing": 'Fill it in; `gx.map(…, missing="blank")` sends an empty text.',
+    "blank_missing": 'Fill it in; `gx.map(…, missing="blank")` inserts an empty string.',
     "allow_unpriced": "Allow it with `allow_unpriced=True`.",
     "set_base_url": lambda engine: (
         f"Set GATEWAYX_{engine.upper()}_BASE_URL=https://… in config/secrets/.env.local."

@@ -5,7 +5,6 @@ A line that may contain a key is refused and removed from the input history.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.commands.line_parser import LineParser
 from gatewayx_nb.commands.trust import confirm_import, confirm_key_destinations
-from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
+from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean, nearest_name
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.mcp_client import key_engine
 from gatewayx_nb.mcp_server import SERVER_NAME
@@ -172,12 +171,12 @@ def _require_engine(session: Session, name: str) -> None:
     names, aliases = _engine_names(session), session.pool.config.settings.aliases
     if name in names:
         return
-    nearest_name = aliases.get(name) or next(iter(difflib.get_close_matches(name, names, 1)), None)
-    suggestion = f" Did you mean {nearest_name!r}?" if nearest_name else ""
+    suggested_name = aliases.get(name) or nearest_name(name, names)
+    suggestion = f" Did you mean {suggested_name!r}?" if suggested_name else ""
     advice = f"For an engine that you will add: `{session.prog} key set {name} --new`."
     raise UsageError(
         f"there is no engine {name!r}.{suggestion}",
-        hint=Hint("set_key", engine=nearest_name) | advice if nearest_name else as_hint(advice),
+        hint=Hint("set_key", engine=suggested_name) | advice if suggested_name else as_hint(advice),
     )
 
 

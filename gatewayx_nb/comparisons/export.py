@@ -32,7 +32,7 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
     if file.suffix not in formatters:
         known_formats = ", ".join(f"{suffix} ({name})" for suffix, name in FILE_FORMATS.items())
         raise UsageError(
-            f"The file name must end in one of {known_formats}, got {file.name!r}.",
+            f"the file name must end in one of {known_formats}, got {file.name!r}.",
             hint="For example, `results.csv`.",
         )
     if not history.records:

@@ -54,12 +54,12 @@ class ComparisonRequest:
             raise UsageError("No model is selected.", hint="Select one or more models.")
         if self.inputs and not _INPUT_PLACEHOLDER.search(self.prompt):
             raise UsageError(
-                "There are inputs, but the prompt does not contain {{input}}.",
+                "there are inputs, but the prompt does not contain {{input}}.",
                 hint="Write {{input}} in the prompt where an input belongs.",
             )
         reply_count = len(self.references) * self.samples * max(1, len(self.inputs))
         if reply_count > MAX_REPLIES:
             raise UsageError(
-                f"A run must have at most {MAX_REPLIES} replies, got {reply_count}.",
+                f"a run must have at most {MAX_REPLIES} replies, got {reply_count}.",
                 hint="Use fewer inputs, samples or models.",
             )

@@ -238,7 +238,7 @@ class _PlaceholderNames:
         columns_text = ", ".join(map(repr, self._columns[:_MAX_SHOWN_COLUMNS]))
         ellipsis = ", …" if len(self._columns) > _MAX_SHOWN_COLUMNS else ""
         return UsageError(
-            f"The prompt refers to {name!r}, which is neither a column of `{excerpt}` nor defined"
+            f"the prompt refers to {name!r}, which is neither a column of `{excerpt}` nor defined"
             f" in this notebook.{did_you_mean(name, known_names)}",
             hint=f"The columns are {columns_text}{ellipsis}." if columns_text else None,
         )

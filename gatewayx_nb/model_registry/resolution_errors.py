@@ -61,8 +61,8 @@ def engine_not_found(
     suggestion = _suggestion(name, config, engines, list_models)
     if not suggestion and config.project is None and Path("engines", f"{stem}_engine.py").is_file():
         return EngineNotFoundError(
-            f"there is no engine {name!r}: engines/{stem}_engine.py exists, but this folder is not a"
-            " project.",
+            f"there is no engine {name!r}: engines/{stem}_engine.py exists, but this folder is not"
+            " a project.",
             hint=Hint("make_project"),
             engine=name,
         )

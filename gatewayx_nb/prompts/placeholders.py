@@ -208,7 +208,7 @@ def _root_value(name: str, namespace: Mapping[str, object]) -> object:
         return namespace[name]
     except KeyError:
         raise UsageError(
-            f"The prompt refers to '{name}', which is not defined."
+            f"the prompt refers to '{name}', which is not defined."
             f"{did_you_mean(name, own_names(namespace))}",
             hint=f'Define it first: {name} = "..."',
             topic="literal-braces",
@@ -243,7 +243,7 @@ def _missing_error(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 -
     known_names = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
     hint = did_you_mean(str(access.key), [name for name in known_names if isinstance(name, str)])
     return UsageError(
-        f"The prompt refers to '{access.path}', but '{access.owner}' has no {noun} {access.key!r}."
+        f"the prompt refers to '{access.path}', but '{access.owner}' has no {noun} {access.key!r}."
         f"{hint}",
         hint=f"To see what it has, run: {function}({access.owner})",
     )
@@ -257,13 +257,13 @@ def refuse(name: str, value: object, forbidden_types: tuple[type, ...]) -> None:
     """
     if isinstance(value, forbidden_types):
         raise UsageError(
-            f"The prompt refers to '{name}', which is a {type(value).__name__} and is never sent.",
+            f"the prompt refers to '{name}', which is a {type(value).__name__} and is never sent.",
             hint=f"Remove {{{{{name}}}}} from the prompt.",
         )
 
 
 def _private_error(name: str) -> UsageError:
     return UsageError(
-        f"The prompt refers to '{name}', which is private.",
+        f"the prompt refers to '{name}', which is private.",
         hint=f"Assign it to a public name first: value = {name}",
     )

@@ -30,7 +30,7 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
     except (OSError, TypeError):
         noun = "class" if inspect.isclass(value) else "function"
         raise UsageError(
-            f"The prompt refers to '{name}', a {noun} whose source is unavailable.",
+            f"the prompt refers to '{name}', a {noun} whose source is unavailable.",
             hint="Paste its source, or use text that describes it.",
         ) from None
 

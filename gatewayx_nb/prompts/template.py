@@ -127,7 +127,7 @@ def _check_has_text(name: str, value: object) -> None:
     value_type = type(value)
     if inspect.ismodule(value):
         raise UsageError(
-            f"The prompt refers to '{name}', which is a module and cannot be converted to text.",
+            f"the prompt refers to '{name}', which is a module and cannot be converted to text.",
             hint=f"Name one of its attributes: {{{{{name}.NAME}}}}.",
         )
     has_result = callable(getattr(value_type, "done", None)) and callable(
@@ -135,7 +135,7 @@ def _check_has_text(name: str, value: object) -> None:
     )
     if has_result and value_type.__str__ is object.__str__:
         raise UsageError(
-            f"The prompt refers to '{name}', which is a {value_type.__name__}, not its result.",
+            f"the prompt refers to '{name}', which is a {value_type.__name__}, not its result.",
             hint=f"First assign the result: answer = {name}.result(). Then write {{{{answer}}}}.",
         )
 

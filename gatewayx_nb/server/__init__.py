@@ -20,7 +20,7 @@ except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.partition(".")[0] not in ("starlette", "uvicorn"):
         raise
     raise ConfigError(
-        f"The server needs {missing.name.partition('.')[0]}, which is not installed.",
+        f"the server needs {missing.name.partition('.')[0]}, which is not installed.",
         hint=Hint("install", extra="server"),
     ) from None
 

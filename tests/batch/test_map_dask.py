@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -72,6 +73,9 @@ def processes(provider, tmp_path_factory):
 
 def local_cluster(**options):
     """Return a cluster on this machine, whose processes may start slowly."""
+    # A shell of an earlier test may have replaced this module by one without the attribute, which
+    # is read to start a process.
+    sys.modules["__main__"].__spec__ = getattr(sys.modules["__main__"], "__spec__", None)
     timeouts = ("distributed.comm.timeouts.connect", "distributed.comm.timeouts.tcp")
     dask.config.set(dict.fromkeys(timeouts, "10 minutes"))
     return LocalCluster(

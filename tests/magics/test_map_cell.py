@@ -233,7 +233,7 @@ REFUSED = [
     Refused(
         "mock --map df",
         "{{txt}}",
-        "The prompt refers to 'txt', which is neither a column of `df` nor defined in this"
+        "the prompt refers to 'txt', which is neither a column of `df` nor defined in this"
         " notebook. Did you mean 'text'?",
         "The columns are 'text', 'Sub ject'.",
     ),

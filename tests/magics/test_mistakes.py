@@ -225,7 +225,7 @@ MISTAKES = [
     ),
     Mistake(
         "%gx mock hi {{name}}",
-        "The prompt refers to 'name', which is not defined. Did you mean 'nmae'?",
+        "the prompt refers to 'name', which is not defined. Did you mean 'nmae'?",
         'Define it first: name = "..."',
     ),
     Mistake(
@@ -262,22 +262,22 @@ MISTAKES = [
     ),
     Mistake(
         "%gx mock hi {{opn}}",
-        "The prompt refers to 'opn', which is not defined.",
+        "the prompt refers to 'opn', which is not defined.",
         'Define it first: opn = "..."',
     ),
     Mistake(
         "%gx mock hi {{dataclasses}}",
-        "The prompt refers to 'dataclasses', which is a module and cannot be converted to text.",
+        "the prompt refers to 'dataclasses', which is a module and cannot be converted to text.",
         "Name one of its attributes: {{dataclasses.NAME}}.",
     ),
     Mistake(
         "jj = %gx mock --bg -q hi\n%gx mock say {{jj}}",
-        "The prompt refers to 'jj', which is a Job, not its result.",
+        "the prompt refers to 'jj', which is a Job, not its result.",
         "First assign the result: answer = jj.result(). Then write {{answer}}.",
     ),
     Mistake(
         "%gx mock hi {{nope}}",
-        "The prompt refers to 'nope', which is not defined.",
+        "the prompt refers to 'nope', which is not defined.",
         'Define it first: nope = "..."',
     ),
     *(

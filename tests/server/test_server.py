@@ -347,6 +347,6 @@ def test_without_starlette_the_import_error_has_the_install_command(tmp_path):
     )
 
     assert process.stderr.splitlines()[-1] == (
-        "gatewayx_nb.errors.ConfigError: The server needs starlette, which is not installed."
+        "gatewayx_nb.errors.ConfigError: the server needs starlette, which is not installed."
         ' `pip install "gatewayx-nb[server]"`'
     )
