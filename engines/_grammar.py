@@ -14,34 +14,34 @@ from typing import Any
 from ..errors import ProviderError
 from ..json_schema import resolve
 
-_DEPTH = 3  # nesting levels of a recursive type, or of arbitrary JSON
-_LENGTH = 2_000  # characters in a string
-_ITEMS = 100
-_RECURSIVE_ITEMS = 4  # items in a list within a recursive type, because nested lists multiply
-_NAMES = 20  # properties in an object with arbitrary names
-_NAME = r"^[^\n]{1,40}$"
-_RANGE = 10**15
-_DECIMALS = {"multipleOf": 0.000001}
+_MAX_DEPTH = 3  # nesting levels of a recursive type, or of arbitrary JSON
+_MAX_LENGTH = 2_000  # characters in a string
+_MAX_ITEMS = 100
+_MAX_RECURSIVE_ITEMS = 4  # items in a list within a recursive type, because nested lists multiply
+_MAX_PROPERTIES = 20  # properties in an object with arbitrary names
+_NAME_PATTERN = r"^[^\n]{1,40}$"
+_MAX_NUMBER = 10**15
+_SIX_DECIMALS = {"multipleOf": 0.000001}
 
-_DAY = (
+_DAY_PATTERN = (
     "[12][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
     "|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
 )
-_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-_DECIMAL = r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$"
+_CLOCK_PATTERN = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_DECIMAL_PATTERN = r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$"
 
 # These are narrower than the grammar's formats, which accept dates such as 30 February.
-_PATTERNS = {
-    "date": f"^{_DAY}$",
-    "date-time": f"^{_DAY}T{_CLOCK}Z$",
-    "time": f"^{_CLOCK}$",
+_PATTERN_BY_FORMAT = {
+    "date": f"^{_DAY_PATTERN}$",
+    "date-time": f"^{_DAY_PATTERN}T{_CLOCK_PATTERN}Z$",
+    "time": f"^{_CLOCK_PATTERN}$",
     "duration": "^(P[0-9]{1,4}D|PT[0-9]{1,5}[HMS])$",
-    "decimal": _DECIMAL,
+    "decimal": _DECIMAL_PATTERN,
     "base64": "^([A-Za-z0-9+/]{4}){0,200}$",
     "email": r"^[a-z0-9]{1,20}([._-][a-z0-9]{1,20})?@[a-z0-9]{1,20}\.[a-z]{2,4}$",
     "uri": r"^https://[a-z0-9]{1,20}\.[a-z]{2,4}(/[a-z0-9._-]{1,40}){0,3}$",
 }
-_FORMATS = frozenset({"uuid", "ipv4", "ipv6", "hostname"})
+_SUPPORTED_FORMATS = frozenset({"uuid", "ipv4", "ipv6", "hostname"})
 # The beginning of pydantic's pattern for a Decimal, which is a lookahead.
 _PYDANTIC_DECIMAL = "^(?!^[-+.]*$)"
 
@@ -70,10 +70,10 @@ class _Translation:
         self._definitions: dict[str, dict[str, Any]] = {}
 
     def result(self) -> dict[str, Any]:
-        strict = self._part(self._root, {}) if self._root else _free(_DEPTH)
+        strict = self._subschema(self._root, {}) if self._root else _any_container(_MAX_DEPTH)
         return {**strict, **({"$defs": self._definitions} if self._definitions else {})}
 
-    def _part(self, schema: Any, levels: Mapping[str, int]) -> dict[str, Any]:  # noqa: ANN401, PLR0911 - one for each keyword
+    def _subschema(self, schema: Any, levels: Mapping[str, int]) -> dict[str, Any]:  # noqa: ANN401, PLR0911 - one for each keyword
         """Return the translation of a subschema.
 
         Args:
@@ -88,7 +88,7 @@ class _Translation:
             case {"enum": labels}:
                 return {"enum": list(labels)}
             case {"allOf": parts}:
-                return self._part(self._merged(schema, parts), levels)
+                return self._subschema(self._merged(schema, parts), levels)
             case {"anyOf": variants} | {"oneOf": variants}:
                 return {"anyOf": self._variants(variants, levels)}
             case {"type": [*types]}:
@@ -99,12 +99,12 @@ class _Translation:
     def _merged(self, schema: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
         """Return a schema that combines the parts of ``allOf`` and the other keywords."""
         merged: dict[str, Any] = {}
-        rest = {name: value for name, value in schema.items() if name != "allOf"}
-        for part in (*(resolve(part, self._root) for part in parts), rest):
+        other_keywords = {name: value for name, value in schema.items() if name != "allOf"}
+        for part in (*(resolve(part, self._root) for part in parts), other_keywords):
             properties = {**merged.get("properties", {}), **part.get("properties", {})}
             required = [*merged.get("required", ()), *part.get("required", ())]
-            both = {"properties": properties, "required": required} if properties else {}
-            merged = {**merged, **part, **both}
+            combined = {"properties": properties, "required": required} if properties else {}
+            merged = {**merged, **part, **combined}
         return merged
 
     def _typed(self, schema: Mapping[str, Any], levels: Mapping[str, int]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class _Translation:
             case "integer" | "number" as kind:
                 return _number(schema, kind)
             case None:
-                return _value(1)
+                return _any_value(1)
             case "boolean" | "null" as kind:
                 return {"type": kind}
             case kind:
@@ -130,66 +130,68 @@ class _Translation:
 
     def _reference(self, reference: Any, levels: Mapping[str, int]) -> dict[str, Any]:  # noqa: ANN401
         level = levels.get(reference, 0) + 1
-        if level > _DEPTH:
+        if level > _MAX_DEPTH:
             raise _TooDeepError
         name = f"{str(reference).rpartition('/')[2]}-{level}"
         if name not in self._definitions:
             target = resolve({"$ref": reference}, self._root)
             self._definitions[name] = {}  # so that circular references end
             try:
-                self._definitions[name] = self._part(target, {**levels, reference: level})
+                self._definitions[name] = self._subschema(target, {**levels, reference: level})
             except _TooDeepError:
                 del self._definitions[name]
                 raise
         return {"$ref": f"#/$defs/{name}"}
 
     def _variants(self, variants: Iterable[Any], levels: Mapping[str, int]) -> list[dict[str, Any]]:
-        found = []
+        kept_variants = []
         for variant in variants:
             try:
-                found.append(self._part(variant, levels))
+                kept_variants.append(self._subschema(variant, levels))
             except _TooDeepError:
                 continue
-        if not found:
+        if not kept_variants:
             raise _TooDeepError
-        return found
+        return kept_variants
 
     def _object(self, schema: Mapping[str, Any], levels: Mapping[str, int]) -> dict[str, Any]:
         if "properties" not in schema:
-            extra = schema.get("additionalProperties", True)
-            values = _value(1) if extra is True else self._part(extra, levels)
+            extra_schema = schema.get("additionalProperties", True)
+            values = (
+                _any_value(1) if extra_schema is True else self._subschema(extra_schema, levels)
+            )
             return _open_object(values)
         required = schema.get("required", ())
         properties = dict(self._properties(schema["properties"], required, levels))
         # Without `additionalProperties`, any number of other names would be allowed.
-        kept = {"properties": properties, "required": list(required)}
-        return {"type": "object", **kept, "additionalProperties": False}
+        kept_keywords = {"properties": properties, "required": list(required)}
+        return {"type": "object", **kept_keywords, "additionalProperties": False}
 
     def _properties(
         self, properties: Mapping[str, Any], required: Iterable[str], levels: Mapping[str, int]
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, part in properties.items():
             try:
-                yield name, self._part(part, levels)
+                yield name, self._subschema(part, levels)
             except _TooDeepError:
                 if name in required:
                     raise
 
     def _array(self, schema: Mapping[str, Any], levels: Mapping[str, int]) -> dict[str, Any]:
-        first = [self._part(item, levels) for item in schema.get("prefixItems", ())]
-        low = schema.get("minItems", 0)
-        limit = _RECURSIVE_ITEMS if levels else _ITEMS
-        high = min(schema.get("maxItems", limit), max(limit, low))
-        if first:
-            bounds = {"minItems": low, "maxItems": min(high, len(first))}
-            return {"type": "array", "prefixItems": first, **bounds}
+        first_items = [self._subschema(item, levels) for item in schema.get("prefixItems", ())]
+        min_items = schema.get("minItems", 0)
+        default_max = _MAX_RECURSIVE_ITEMS if levels else _MAX_ITEMS
+        max_items = min(schema.get("maxItems", default_max), max(default_max, min_items))
+        if first_items:
+            bounds = {"minItems": min_items, "maxItems": min(max_items, len(first_items))}
+            return {"type": "array", "prefixItems": first_items, **bounds}
         try:
-            items = self._part(schema.get("items", True), levels)
+            items = self._subschema(schema.get("items", True), levels)
         except _TooDeepError:
-            if low:
+            if min_items:
                 raise
             return {"type": "array", "maxItems": 0}
-        return {"type": "array", "items": items, "minItems": low, "maxItems": high}
+        return {"type": "array", "items": items, "minItems": min_items, "maxItems": max_items}
 
 
 def _implied_type(schema: Mapping[str, Any]) -> str | None:
@@ -197,21 +199,25 @@ def _implied_type(schema: Mapping[str, Any]) -> str | None:
 
 
 def _string(schema: Mapping[str, Any]) -> dict[str, Any]:
-    name = schema.get("format") or schema.get("contentEncoding")
+    format_name = schema.get("format") or schema.get("contentEncoding")
     pattern = str(schema.get("pattern", ""))
     if pattern.startswith(_PYDANTIC_DECIMAL):
-        return {"type": "string", "pattern": _DECIMAL}
-    if name in _PATTERNS:
-        return {"type": "string", "pattern": _PATTERNS[name]}
-    if name in _FORMATS:
-        return {"type": "string", "format": name}
-    low = schema.get("minLength", 0)
-    length = {
-        "minLength": low,
-        "maxLength": min(schema.get("maxLength", _LENGTH), max(_LENGTH, low)),
+        return {"type": "string", "pattern": _DECIMAL_PATTERN}
+    if format_name in _PATTERN_BY_FORMAT:
+        return {"type": "string", "pattern": _PATTERN_BY_FORMAT[format_name]}
+    if format_name in _SUPPORTED_FORMATS:
+        return {"type": "string", "format": format_name}
+    min_length = schema.get("minLength", 0)
+    length_bounds = {
+        "minLength": min_length,
+        "maxLength": min(schema.get("maxLength", _MAX_LENGTH), max(_MAX_LENGTH, min_length)),
     }
     # The grammar does not support lookaround.
-    return {"type": "string", **length, **({"pattern": pattern} if _is_simple(pattern) else {})}
+    return {
+        "type": "string",
+        **length_bounds,
+        **({"pattern": pattern} if _is_simple(pattern) else {}),
+    }
 
 
 def _is_simple(pattern: str) -> bool:
@@ -222,30 +228,30 @@ def _number(schema: Mapping[str, Any], kind: str) -> dict[str, Any]:
     names = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "multipleOf")
     bounds = {name: schema[name] for name in names if name in schema}
     if not {"minimum", "exclusiveMinimum"} & set(bounds):
-        bounds["minimum"] = -_RANGE
+        bounds["minimum"] = -_MAX_NUMBER
     if not {"maximum", "exclusiveMaximum"} & set(bounds):
-        bounds["maximum"] = _RANGE
-    return {"type": kind, **(_DECIMALS if kind == "number" else {}), **bounds}
+        bounds["maximum"] = _MAX_NUMBER
+    return {"type": kind, **(_SIX_DECIMALS if kind == "number" else {}), **bounds}
 
 
 def _open_object(values: dict[str, Any]) -> dict[str, Any]:
-    names = {"patternProperties": {_NAME: values}, "additionalProperties": False}
-    return {"type": "object", **names, "maxProperties": _NAMES}
+    name_rules = {"patternProperties": {_NAME_PATTERN: values}, "additionalProperties": False}
+    return {"type": "object", **name_rules, "maxProperties": _MAX_PROPERTIES}
 
 
-def _free(depth: int) -> dict[str, Any]:
+def _any_container(depth: int) -> dict[str, Any]:
     """Return the schema of an object or a list of any values, up to a nesting depth."""
-    values = _value(depth - 1)
+    values = _any_value(depth - 1)
     return {
         "anyOf": [
             _open_object(values),
-            {"type": "array", "items": values, "maxItems": _ITEMS},
+            {"type": "array", "items": values, "maxItems": _MAX_ITEMS},
         ]
     }
 
 
-def _value(depth: int) -> dict[str, Any]:
+def _any_value(depth: int) -> dict[str, Any]:
     """Return the schema of any value, up to a nesting depth."""
     text, number = _string({}), _number({}, "number")
-    nested = _free(depth)["anyOf"] if depth > 0 else []
+    nested = _any_container(depth)["anyOf"] if depth > 0 else []
     return {"anyOf": [text, number, {"type": "boolean"}, {"type": "null"}, *nested]}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SLOTS = 4  # maximum number of concurrent calls; further calls are queued
 
-_BATCH = 256  # prompt tokens between callbacks, which limits how long a cancelled call runs
+_BATCH_SIZE = 256  # prompt tokens between callbacks, which limits how long a cancelled call runs
 _COUNT_TIMEOUT = 30.0  # seconds; the tokenizer waits until a running prompt has been processed
 _JOIN_TIMEOUT = 30.0  # seconds; a large model is slow to process a batch
 
@@ -38,7 +38,7 @@ class LlamaCall:
         self.body = body
         self._loop = asyncio.get_running_loop()
         self._inbox: asyncio.Queue[dict[str, Any] | GatewayError | None] = asyncio.Queue()
-        self._stopped = False
+        self._is_stopped = False
 
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield llama.cpp's events as they arrive.
@@ -53,12 +53,12 @@ class LlamaCall:
 
     def stop(self) -> None:
         """Stop the call at its next event, without waiting for it."""
-        self._stopped = True
+        self._is_stopped = True
 
     def run(self, host: LlamaHost) -> None:
         """Run the call in a worker thread and pass its events to the event loop."""
         try:
-            if not self._stopped:
+            if not self._is_stopped:
                 host.server().handle_chat_completions(self.body, self._receive)
         except GatewayError as error:
             self._deliver(error)
@@ -69,13 +69,13 @@ class LlamaCall:
     def _receive(self, event: dict[str, Any]) -> bool:
         """Receive an event from llama.cpp; return ``True`` to stop the call."""
         self._deliver(event)
-        return self._stopped
+        return self._is_stopped
 
     def _deliver(self, item: dict[str, Any] | GatewayError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(self._inbox.put_nowait, item)
         except RuntimeError:  # the loop is closed, so nothing reads events
-            self._stopped = True
+            self._is_stopped = True
 
 
 class LlamaHost:
@@ -92,16 +92,16 @@ class LlamaHost:
         repair: The hint of the error that is raised if the file cannot be loaded.
     """
 
-    def __init__(self, path: Path, context: int, repair: Hint) -> None:
+    def __init__(self, path: Path, context: int, pull_hint: Hint) -> None:
         self.path = path
-        self._repair = repair
-        self.closing = False
+        self._pull_hint = pull_hint
+        self.is_closing = False
         self._context = context
         self._server: Any = None
         self._key = ""
         self._pid = os.getpid()
         self._calls: queue.SimpleQueue[LlamaCall | None] = queue.SimpleQueue()
-        self._running: set[LlamaCall] = set()
+        self._running_calls: set[LlamaCall] = set()
         # The lock guards the server and the workers, because concurrent first calls must load the
         # file only once.
         self._lock = threading.Lock()
@@ -111,7 +111,7 @@ class LlamaHost:
         """Queue a call for the next free worker."""
         with self._lock:
             if not self._workers:
-                self._start()
+                self._start_workers()
         self._calls.put(call)
 
     def server(self) -> Any:  # noqa: ANN401 - xllamacpp is untyped
@@ -123,7 +123,7 @@ class LlamaHost:
         """
         with self._lock:
             if self._server is None:
-                self._server, self._key = _load(self.path, self._context, self._repair)
+                self._server, self._key = _load(self.path, self._context, self._pull_hint)
                 # A forked child has the server but not its threads: destroying it there would hang.
                 # With this extra reference, only `close` in the owning process destroys the server.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
@@ -140,8 +140,8 @@ class LlamaHost:
             GatewayError: If the file cannot be loaded.
             OSError: If the server does not answer.
         """
-        declared = {"tools": tools} if tools else {}
-        prompt = self._post("/apply-template", {"messages": messages, **declared})["prompt"]
+        declared_tools = {"tools": tools} if tools else {}
+        prompt = self._post("/apply-template", {"messages": messages, **declared_tools})["prompt"]
         body = {"content": prompt, "add_special": True, "parse_special": True}
         return len(self._post("/tokenize", body)["tokens"])
 
@@ -158,11 +158,11 @@ class LlamaHost:
 
     def close(self) -> None:
         """Stop running calls at their next event and free the memory; may be called repeatedly."""
-        if os.getpid() != self._pid or self.closing:
+        if os.getpid() != self._pid or self.is_closing:
             return
-        self.closing = True
+        self.is_closing = True
         atexit.unregister(self.close)
-        for call in tuple(self._running):
+        for call in tuple(self._running_calls):
             call.stop()
         for _ in self._workers:
             self._calls.put(None)
@@ -172,26 +172,26 @@ class LlamaHost:
             ctypes.pythonapi.Py_DecRef(ctypes.py_object(self._server))
             self._server = None
 
-    def _start(self) -> None:
+    def _start_workers(self) -> None:
         atexit.register(self.close)
         for number in range(SLOTS):
             worker = threading.Thread(
-                target=self._work, name=f"gatewayx-local-{number}", daemon=True
+                target=self._run_calls, name=f"gatewayx-local-{number}", daemon=True
             )
             worker.start()
             self._workers.append(worker)
 
-    def _work(self) -> None:
+    def _run_calls(self) -> None:
         while (call := self._calls.get()) is not None:
-            self._running.add(call)
-            if self.closing:
+            self._running_calls.add(call)
+            if self.is_closing:
                 call.stop()
             call.run(self)
-            self._running.discard(call)
+            self._running_calls.discard(call)
 
 
-def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
-    """Load a GGUF file; this holds the GIL (for 0.5 s if the file has 98 MB).
+def _load(path: Path, context: int, pull_hint: Hint) -> tuple[Any, str]:
+    """Load a GGUF file; this holds the GIL (for 0.5 s if the file is 98 MB in size).
 
     Returns:
         The server, and the key of its HTTP interface.
@@ -211,9 +211,9 @@ def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
     # its share, but replies would depend on concurrent calls: four identical calls at temperature 0
     # differed.
     params.n_ctx = SLOTS * context
-    params.n_batch = _BATCH
+    params.n_batch = _BATCH_SIZE
     params.cache_ram_mib = 0  # the default keeps up to 8 GiB of past prompts
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _thread_count()
     params.warmup = False
     params.ui = False
     params.endpoint_slots = False
@@ -228,19 +228,19 @@ def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
         raise ConfigError(
             f"llama.cpp cannot load {str(path)!r}: it is damaged, unsupported or too large for"
             " the available memory.",
-            hint=repair,
+            hint=pull_hint,
             topic="weights-not-loaded",
         ) from error
 
 
-def _threads() -> int:
+def _thread_count() -> int:
     """Return half of the CPU cores that this process may use, at least 1.
 
     llama.cpp's threads spin until the slowest one is done. With a thread on every core while
     another program ran, a reply that takes 0.4 s took up to 14 s.
     """
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-    return max(1, (len(usable) or os.cpu_count() or 1) // 2)
+    usable_cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    return max(1, (len(usable_cores) or os.cpu_count() or 1) // 2)
 
 
 def _rejection(error: Exception) -> ProviderError:

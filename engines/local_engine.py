@@ -61,7 +61,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
 }
 
-# Tokens per call; the process then needs 512 MB (890 MB with SmolLM2's full 8,192-token context).
+# Tokens per call; with this value, the process needs 512 MB (with SmolLM2's full context of 8,192
+# tokens, 890 MB).
 _DEFAULT_CONTEXT = 4096
 
 _TOOL_MODEL = "hf:Qwen/Qwen3-0.6B-GGUF"  # a small model that calls tools, for hints
@@ -115,7 +116,7 @@ class _Model:
 class LocalEngine(LLMEngine):
     """Engine that runs a GGUF model on this machine's CPU.
 
-    The model is SmolLM2, a model from the hub or the user's own file.
+    The model is either SmolLM2, a model from the Hugging Face hub, or the user's own file.
 
     The first call loads the file. Four calls run at once; further calls wait. At temperature 0, or
     with a seed, the same call returns the same reply. Concurrent calls change the rounding, which
@@ -142,10 +143,11 @@ class LocalEngine(LLMEngine):
 
     @override
     def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
-        """Return the schema, which a grammar can enforce; wrap a bare value in an object.
+        """Return the schema, with a bare value wrapped in an object; ``None`` if there are tools.
 
-        A small model does not know where to end a bare number; SmolLM2 always wrote 15 digits.
-        llama.cpp takes no grammar in a request with tools.
+        A grammar enforces the schema, but llama.cpp takes no grammar in a request with tools. A
+        small model does not know where to end a bare number: in tests, SmolLM2 always wrote 15
+        digits.
         """
         if request.tools:
             return None
@@ -153,9 +155,9 @@ class LocalEngine(LLMEngine):
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """Yield the reply in chunks; closing the stream early stops generation.
+        """Yield the reply in chunks; if the stream is closed early, generation soon stops.
 
-        Generation stops after at most one more chunk.
+        At most one more chunk is generated.
 
         Raises:
             ModelNotFoundError: If the model is neither in the catalogue, nor pulled, nor the user's
@@ -168,14 +170,14 @@ class LocalEngine(LLMEngine):
             ProviderError: If llama.cpp rejects the request.
             TruncatedError: If the engine is closed before the reply is complete.
         """
-        model = self._resolve_for(request)
+        model = self._model_for(request)
         call = LlamaCall(_body(request, takes_tools=model.takes_tools))
         self._host(model).submit(call)
-        finish_reason, calls = None, ToolCallAssembler()
+        finish_reason, assembler = None, ToolCallAssembler()
         try:
             async with aclosing(call.events()) as events:
                 async for event in events:
-                    for chunk in _chunks(event, model.name, calls):
+                    for chunk in _chunks(event, model.name, assembler):
                         finish_reason = finish_reason or chunk.finish_reason
                         yield _with_context_limit(chunk, finish_reason, request.max_tokens)
         except GatewayError as error:
@@ -198,7 +200,7 @@ class LocalEngine(LLMEngine):
     @override
     async def models(self) -> list[ModelInfo]:
         """Return the models whose files are on this machine."""
-        return callable_models(self.name, self.model_name, self._own_file())
+        return callable_models(self.name, self.model_name, self._user_file())
 
     @override
     async def count_tokens(self, request: Request) -> int:
@@ -206,7 +208,7 @@ class LocalEngine(LLMEngine):
 
         The weights are loaded first, if necessary.
         """
-        model = self._resolve_for(request)
+        model = self._model_for(request)
         messages = _messages(request, takes_tools=model.takes_tools)
         tools = chosen_tools(request) or []
         return await asyncio.to_thread(self._host(model).count_tokens, messages, tools)
@@ -223,13 +225,13 @@ class LocalEngine(LLMEngine):
             _, host = self._hosts.popitem()
             host.close()
 
-    def _own_file(self) -> Path | None:
+    def _user_file(self) -> Path | None:
         """Return the user's own GGUF file, if one is configured."""
         if path := self.options.get("model_path"):
             return check_gguf(Path(path).expanduser(), "model_path")
         return configured_path(os.environ)
 
-    def _resolve_for(self, request: Request) -> _Model:
+    def _model_for(self, request: Request) -> _Model:
         """Return the model of a request.
 
         Raises:
@@ -250,10 +252,12 @@ class LocalEngine(LLMEngine):
     def _resolve(self, name: str) -> _Model:
         if model := hub_model(name):
             return _Model(name, model.path, model.source)
-        own_path = self._own_file()
+        user_path = self._user_file()
         pulled = [model.name for model in pulled_models()]
-        names = list(dict.fromkeys([*catalogue(), *([own_path.stem] if own_path else []), *pulled]))
-        if name not in {*names, self.model_name if own_path else ""}:
+        names = list(
+            dict.fromkeys([*catalogue(), *([user_path.stem] if user_path else []), *pulled])
+        )
+        if name not in {*names, self.model_name if user_path else ""}:
             available = ", ".join(map(repr, names))
             raise ModelNotFoundError(
                 f"engine {self.name!r} has no model {name!r}; available: {available}."
@@ -263,8 +267,8 @@ class LocalEngine(LLMEngine):
                 engine=self.name,
                 model=name,
             )
-        if own_path is not None:
-            return _Model(own_path.stem, own_path)
+        if user_path is not None:
+            return _Model(user_path.stem, user_path)
         path = locate(name, {})
         if path is None:
             hint = Hint("pull", model=name)
@@ -279,8 +283,8 @@ class LocalEngine(LLMEngine):
     def _host(self, model: _Model) -> LlamaHost:
         if model.path not in self._hosts:
             context = int(self.options.get("context", _DEFAULT_CONTEXT))
-            repair = Hint("pull", model=model.pull_name or DEFAULT_MODEL)
-            self._hosts[model.path] = LlamaHost(model.path, context, repair)
+            pull_hint = Hint("pull", model=model.pull_name or DEFAULT_MODEL)
+            self._hosts[model.path] = LlamaHost(model.path, context, pull_hint)
         return self._hosts[model.path]
 
 
@@ -291,10 +295,10 @@ def _body(request: Request, *, takes_tools: bool = False) -> dict[str, Any]:
 
     Args:
         request: The request.
-        takes_tools: Whether the model's chat template supports tools and their calls.
+        takes_tools: Whether the model's chat template supports tools.
     """
-    deterministic = request.seed is not None or request.temperature == 0
-    optional = {
+    is_deterministic = request.seed is not None or request.temperature == 0
+    optional_fields = {
         "temperature": request.temperature,
         "top_p": request.top_p,
         "max_tokens": request.max_tokens or LocalEngine.default_max_tokens,
@@ -304,11 +308,11 @@ def _body(request: Request, *, takes_tools: bool = False) -> dict[str, Any]:
         "tool_choice": _tool_choice(request),
         "grammar": None if request.schema is None else grammar(request.schema),
         # Reusing a cached prompt prefix changes the rounding. In a test, it changed 14 of 16
-        # replies at temperature 0, and the time by a quarter.
-        "cache_prompt": False if deterministic else None,
+        # replies at temperature 0, and saved only a quarter of the time.
+        "cache_prompt": False if is_deterministic else None,
     }
     return {
-        **{name: value for name, value in optional.items() if value is not None},
+        **{name: value for name, value in optional_fields.items() if value is not None},
         **request.params,
         "messages": _messages(request, takes_tools=takes_tools),
         "stream": True,
@@ -332,27 +336,27 @@ def _messages(request: Request, *, takes_tools: bool) -> list[dict[str, Any]]:
     system = [Message("system", request.system)] if request.system is not None else []
     turns = request.messages
     messages = (*system, *(turns if takes_tools else map(_with_calls_in_text, turns)))
-    rows = chat_messages(replace(request, system=None, messages=messages))
-    valid: list[dict[str, Any]] = json.loads(
-        _replace_surrogates(json.dumps(rows, ensure_ascii=False))
+    message_dicts = chat_messages(replace(request, system=None, messages=messages))
+    cleaned: list[dict[str, Any]] = json.loads(
+        _replace_surrogates(json.dumps(message_dicts, ensure_ascii=False))
     )
-    return valid
+    return cleaned
 
 
 def _with_calls_in_text(turn: Message) -> Message:
     """Return a turn with its tool calls written into its text.
 
-    Templates without tools, such as SmolLM2's, would silently omit them. This is the format of
-    Qwen and Hermes: https://qwen.readthedocs.io/en/latest/framework/function_call.html
+    Templates without tool support, such as SmolLM2's, would silently omit them. This is the format
+    of Qwen and Hermes: https://qwen.readthedocs.io/en/latest/framework/function_call.html
     """
     if turn.role == "tool":
         return turn
-    calls = (
+    call_texts = (
         f'<tool_call>\n{{"name": {json.dumps(call.name)}, "arguments": {call.arguments or "{}"}}}\n'
         "</tool_call>"
         for call in turn.tool_calls
     )
-    return Message(turn.role, "\n".join(filter(None, (turn.content, *calls))))
+    return Message(turn.role, "\n".join(filter(None, (turn.content, *call_texts))))
 
 
 def _replace_surrogates(text: str) -> str:
@@ -360,7 +364,7 @@ def _replace_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _chunks(event: dict[str, Any], model: str, calls: ToolCallAssembler) -> Iterator[Chunk]:
+def _chunks(event: dict[str, Any], model: str, assembler: ToolCallAssembler) -> Iterator[Chunk]:
     """Convert a llama.cpp event, in the format of a `chat.completion.chunk`, to `Chunk` objects.
 
     Events that only report prompt progress yield nothing.
@@ -368,7 +372,7 @@ def _chunks(event: dict[str, Any], model: str, calls: ToolCallAssembler) -> Iter
     Args:
         event: The event.
         model: Name of the model.
-        calls: Assembles the tool calls of the answer, which arrive in pieces.
+        assembler: Assembles the tool calls of the answer, which arrive in pieces.
     """
     if "error" in event:
         raise _event_error(event["error"])
@@ -378,12 +382,12 @@ def _chunks(event: dict[str, Any], model: str, calls: ToolCallAssembler) -> Iter
         for call in delta.get("tool_calls") or ():
             function = call["function"]
             name, arguments = function.get("name") or "", function.get("arguments") or ""
-            calls.add(call["index"], call.get("id") or "", name, arguments)
-        if reason and calls:
-            yield Chunk(tool_calls=calls.finish_all())
+            assembler.add(call["index"], call.get("id") or "", name, arguments)
+        if reason and assembler:
+            yield Chunk(tool_calls=assembler.finish_all())
         if text or reasoning or reason:
-            finish = _FINISH_REASONS.get(reason, "other") if reason else None
-            yield Chunk(text, reasoning, finish, model=model, request_id=event["id"])
+            finish_reason = _FINISH_REASONS.get(reason, "other") if reason else None
+            yield Chunk(text, reasoning, finish_reason, model=model, request_id=event["id"])
     if usage := event.get("usage"):
         cached = usage.get("prompt_tokens_details", {}).get("cached_tokens")
         yield Chunk(usage=Usage(usage["prompt_tokens"], usage["completion_tokens"], cached))
@@ -400,10 +404,10 @@ def _with_context_limit(
     usage = chunk.usage
     if usage is None or finish_reason != "length":
         return chunk
-    used, written = usage.input_tokens or 0, usage.output_tokens or 0
-    if written >= (max_tokens or LocalEngine.default_max_tokens):
+    input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
+    if output_tokens >= (max_tokens or LocalEngine.default_max_tokens):
         return chunk
-    return replace(chunk, context_limit=used + written)
+    return replace(chunk, context_limit=input_tokens + output_tokens)
 
 
 def _event_error(error: dict[str, Any]) -> GatewayError:

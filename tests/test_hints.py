@@ -11,7 +11,7 @@ import pytest
 
 from gatewayx_nb import hints
 from gatewayx_nb.hints import SCRIPT_WORDING, Hint
-from gatewayx_nb.llm_engines.provider_errors import _ENGINE_ACTIONS
+from gatewayx_nb.llm_engines.provider_errors import _ACTION_BY_ERROR_CLASS
 
 PACKAGE = Path(hints.__file__).parent
 SOURCES = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "engines").glob("*.py")]
@@ -201,7 +201,7 @@ def test_hints_use_the_registered_wording():
     assert hints.render(hint) == str(hint)
 
 
-ENGINE_ACTIONS = tuple(_ENGINE_ACTIONS.values())
+ENGINE_ACTIONS = tuple(_ACTION_BY_ERROR_CLASS.values())
 """The actions of the only `Hint(…)` whose action is not a literal."""
 
 

@@ -61,7 +61,7 @@ class AnswerCleaner:
 
     def __init__(self) -> None:
         self.opening_tag_is_missing = False
-        self._text, self._reasoning = _SurrogateJoiner(), _SurrogateJoiner()
+        self._text_joiner, self._reasoning_joiner = _SurrogateJoiner(), _SurrogateJoiner()
         self._held_texts: list[str] = []
         self._required_tag = ""  # the closing tag that would make the held text reasoning
         self._recent_text = ""  # the end of the held text
@@ -88,12 +88,15 @@ class AnswerCleaner:
             and chunk.finish_reason is None
             and not chunk.reasoning
             and chunk.text.isascii()
-            and not self._text.half
+            and not self._text_joiner.half
             and (self._has_reasoning or (self._is_past_line_start and "\n" not in chunk.text))
         )
 
     def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
-        text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
+        text, reasoning = (
+            self._text_joiner.feed(chunk.text),
+            self._reasoning_joiner.feed(chunk.reasoning),
+        )
         if reasoning:  # a server with a field for reasoning does not use tags
             yield from self._release()  # the held text was received before the reasoning
             self._is_answer, self._has_reasoning = True, True
@@ -104,8 +107,8 @@ class AnswerCleaner:
             new_reasoning, text = self._split_at_lone_closing_tag(text)
             reasoning += new_reasoning
         if chunk.finish_reason is not None:
-            for rest_chunk in self.close(is_cut=chunk.finish_reason == "length"):
-                text, reasoning = text + rest_chunk.text, reasoning + rest_chunk.reasoning
+            for last_chunk in self.close(is_cut=chunk.finish_reason == "length"):
+                text, reasoning = text + last_chunk.text, reasoning + last_chunk.reasoning
         if text != chunk.text or reasoning != chunk.reasoning:
             chunk = replace(chunk, text=text, reasoning=reasoning)
             if chunk == Chunk():
@@ -143,7 +146,10 @@ class AnswerCleaner:
         Args:
             is_cut: Whether the answer was cut at a limit, so that a closing tag may be missing.
         """
-        text, reasoning = self._take_held() + self._text.close(), self._reasoning.close()
+        text, reasoning = (
+            self._take_held() + self._text_joiner.close(),
+            self._reasoning_joiner.close(),
+        )
         if is_cut:
             stripped = text.lstrip()
             opening_tag = next((tag for tag in _XML_TAGS if stripped.startswith(tag)), None)
@@ -162,8 +168,8 @@ class AnswerCleaner:
         reasoning = ""
         while text:
             if self._closing_tag is not None:
-                inner_text, end, text = text.partition(self._closing_tag)
-                if not end:
+                inner_text, found_tag, text = text.partition(self._closing_tag)
+                if not found_tag:
                     held_length = _prefix_length(inner_text, self._closing_tag)
                     self._held_texts = (
                         [inner_text[len(inner_text) - held_length :]] if held_length else []
@@ -205,8 +211,8 @@ class AnswerCleaner:
         if match is None:
             line = text.rpartition("\n")[2]
             tag = line.lstrip(" \t")
-            is_long = len(line) - len(tag) > _MAX_SPACES
-            self._is_past_line_start = is_long or not _THINK_END.startswith(tag)
+            is_indented_far = len(line) - len(tag) > _MAX_SPACES
+            self._is_past_line_start = is_indented_far or not _THINK_END.startswith(tag)
             if not self._is_past_line_start:
                 text, self._held_texts = text.removesuffix(line), [line]
             return "", text
@@ -233,8 +239,8 @@ class _SurrogateJoiner:
     def close(self) -> str:
         if not self.half:
             return ""
-        rest, self.half = well_formed(self.half), ""
-        return rest
+        remaining_text, self.half = well_formed(self.half), ""
+        return remaining_text
 
 
 def _prefix_length(text: str, tag: str) -> int:

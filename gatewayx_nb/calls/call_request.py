@@ -94,14 +94,14 @@ def params_for(
     Raises:
         UsageError: If the name of an engine is misspelt.
     """
-    for_all: dict[str, object] = {}
-    for_engine: Mapping[str, object] = {}
+    common_params: dict[str, object] = {}
+    engine_params: Mapping[str, object] = {}
     for name, value in params.items():
         if not (name in engines and isinstance(value, Mapping)):
-            for_all[name] = value
+            common_params[name] = value
         elif name == engine:
-            for_engine = value
-    for name, value in for_all.items():
+            engine_params = value
+    for name, value in common_params.items():
         similar = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
         if similar and isinstance(value, Mapping):
             raise UsageError(
@@ -109,7 +109,7 @@ def params_for(
                 f" Did you mean {similar[0]!r}?",
                 hint="Parameters for all engines go directly into `params`.",
             )
-    return {**for_all, **for_engine}
+    return {**common_params, **engine_params}
 
 
 def _system_prompt(messages: Iterable[Message], options: CallOptions) -> str | None:
@@ -132,14 +132,14 @@ def attach_images(
     Raises:
         UsageError: If the last message is not a user message.
     """
-    *earlier, last = messages
-    if last.role != "user":
+    *earlier_messages, last_message = messages
+    if last_message.role != "user":
         raise UsageError(
             "images must be attached to a user message; the last message has the role"
-            f" {last.role!r}.",
+            f" {last_message.role!r}.",
             hint="Put them into a user message in the list.",
         )
-    return (*earlier, Message("user", (*last.parts, *pictures)))
+    return (*earlier_messages, Message("user", (*last_message.parts, *pictures)))
 
 
 def join_conversation(request: Request, slot: ConversationSlot | None) -> Request:

@@ -56,8 +56,10 @@ def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) 
         options: The TypedDict of the options.
         meanings: The meanings of parameters that differ from the usual ones.
     """
-    table = option_table(options)
-    help_texts = {name: option.help for name, option in table.items()} | dict(meanings or {})
+    option_by_name = option_table(options)
+    help_texts = {name: option.help for name, option in option_by_name.items()} | dict(
+        meanings or {}
+    )
 
     def decorate(function: F) -> F:
         # The signature has no annotations: type checkers read them from the source, and they
@@ -69,7 +71,7 @@ def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) 
         ]
         keywords = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
-            for name, option in table.items()
+            for name, option in option_by_name.items()
         ]
         signature = inspect.Signature([*own_parameters, *keywords])
         function.__signature__ = signature  # type: ignore[attr-defined]

@@ -45,11 +45,11 @@ def _is_number(value: object) -> TypeGuard[float]:
     return is_number and abs(cast("float", value)) <= sys.float_info.max
 
 
-_boolean = checker("a bool", lambda value: isinstance(value, bool))
-_string = checker("a str", lambda value: isinstance(value, str))
+_check_boolean = checker("a bool", lambda value: isinstance(value, bool))
+_check_string = checker("a str", lambda value: isinstance(value, str))
 
 
-def _reference(value: object) -> object:
+def _check_reference(value: object) -> object:
     if isinstance(value, list | tuple):
         raise InvalidValueError("one reference (`compare` calls several)")
     # A reference without an engine or a model is probably an f-string with an empty value.
@@ -58,17 +58,19 @@ def _reference(value: object) -> object:
     return value
 
 
-_number = checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
-_fraction = checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_seconds = checker(
+_check_number = checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
+_check_fraction = checker(
+    "a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1
+)
+_check_seconds = checker(
     "a number of seconds > 0 and at most 604,800",
     lambda value: _is_number(value) and 0 < value <= _MAX_TIMEOUT,
     float,
 )
-_integer = checker("an int", is_int, operator.index)
+_check_integer = checker("an int", is_int, operator.index)
 
 
-def _params(value: object) -> dict[str, object]:
+def _check_params(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidValueError("a dict whose keys are str")
     params = dict(value)
@@ -85,19 +87,19 @@ _CHECKED_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed"})
 """Parameters with the same name and meaning as an option, for every provider."""
 
 
-def _effort(value: object) -> object:
+def _check_effort(value: object) -> object:
     if value not in EFFORTS:
         raise InvalidValueError(f"one of {', '.join(map(repr, EFFORTS))}")
     return value
 
 
-def _cache(value: object) -> object:
+def _check_cache(value: object) -> object:
     if value != "auto":
         raise InvalidValueError("'auto'")
     return value
 
 
-def _dollars(value: object) -> Decimal:
+def _check_dollars(value: object) -> Decimal:
     if isinstance(value, str) and value.startswith("$"):
         raise InvalidValueError("an amount of US dollars >= 0, without $")
     # `Decimal(0.1)` would be the nearest binary fraction; `str` keeps the typed digits.
@@ -107,7 +109,7 @@ def _dollars(value: object) -> Decimal:
     return amount
 
 
-def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
+def _one_or_several_checker(expected: str) -> Callable[[object], tuple[str, ...]]:
     def check(value: object) -> tuple[str, ...]:
         # A non-iterable value becomes a single item, which the check below refuses.
         is_single = isinstance(value, str) or not isinstance(value, Iterable)
@@ -119,19 +121,19 @@ def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
     return check
 
 
-_strings = _one_or_several("a str that is not empty")
-_references = _one_or_several("a reference")
+_check_strings = _one_or_several_checker("a str that is not empty")
+_check_references = _one_or_several_checker("a reference")
 
 
-def _images(value: object) -> tuple[Image, ...]:
+def _load_images(value: object) -> tuple[Image, ...]:
     return tuple(map(images.load, images.as_list(value)))
 
 
-def _schema(value: object) -> ResponseSchema:
+def _as_schema(value: object) -> ResponseSchema:
     return value if isinstance(value, ResponseSchema) else ResponseSchema(value)
 
 
-def _conversation(value: object) -> object:
+def _accept_conversation(value: object) -> object:
     return value  # the pool, which knows the conversations, resolves names
 
 
@@ -169,7 +171,7 @@ class SharedOptions(TypedDict, total=False):
     system: Annotated[
         str | None,
         Option(
-            _string,
+            _check_string,
             "the system prompt",
             "-s/--system TEXT",
             "Be brief.",
@@ -181,7 +183,7 @@ class SharedOptions(TypedDict, total=False):
     temperature: Annotated[
         float | None,
         Option(
-            _number,
+            _check_number,
             "sampling temperature, a number >= 0; the model's own if omitted",
             "-t/--temperature X",
             0.2,
@@ -193,7 +195,7 @@ class SharedOptions(TypedDict, total=False):
     top_p: Annotated[
         float | None,
         Option(
-            _fraction,
+            _check_fraction,
             "nucleus sampling: probability mass of the candidate tokens, from 0 to 1",
             "",
             0.9,
@@ -214,18 +216,24 @@ class SharedOptions(TypedDict, total=False):
     ]
     stop: Annotated[
         str | Iterable[str] | None,
-        Option(_strings, "one or more strings that end the answer", "", "END", to_recorded=tuple),
+        Option(
+            _check_strings, "one or more strings that end the answer", "", "END", to_recorded=tuple
+        ),
     ]
     seed: Annotated[
         int | None,
         Option(
-            _integer, "sampling seed, an int, for engines that accept one", "", 1, to_recorded=int
+            _check_integer,
+            "sampling seed, an int, for engines that accept one",
+            "",
+            1,
+            to_recorded=int,
         ),
     ]
     effort: Annotated[
         Effort | None,
         Option(
-            _effort,
+            _check_effort,
             "how much the model reasons: none, low, medium, high or max; its default if omitted",
             "--effort LEVEL",
             "low",
@@ -236,7 +244,7 @@ class SharedOptions(TypedDict, total=False):
     cache: Annotated[
         Literal["auto"] | None,
         Option(
-            _cache,
+            _check_cache,
             "'auto' asks the provider to cache the start of the prompt; its default if omitted",
             "",
             "auto",
@@ -245,7 +253,7 @@ class SharedOptions(TypedDict, total=False):
     images: Annotated[
         object,
         Option(
-            _images,
+            _load_images,
             "one or more files, https URLs, bytes, figures or PIL images",
             "--image EXPR",
             "plot.png",
@@ -258,7 +266,7 @@ class SharedOptions(TypedDict, total=False):
     params: Annotated[
         Mapping[str, Any],
         Option(
-            _params,
+            _check_params,
             "additional provider parameters, either for all engines or keyed by engine name",
             "-p/--param K=V",
             {"top_p": 0.9},
@@ -271,7 +279,7 @@ class SharedOptions(TypedDict, total=False):
     timeout: Annotated[
         float | None,
         Option(
-            _seconds,
+            _check_seconds,
             "seconds for the whole call, including retries; [limits] timeout (600) if omitted",
             "--timeout S",
             60,
@@ -282,7 +290,7 @@ class SharedOptions(TypedDict, total=False):
     allow_unpriced: Annotated[
         bool,
         Option(
-            _boolean,
+            _check_boolean,
             "send the call even if a cost limit is set and the price is unknown",
             "--allow-unpriced",
             example=True,
@@ -298,7 +306,7 @@ class CompareOptions(SharedOptions, ToolOptions, total=False):
     max_cost: Annotated[
         float | Decimal | None,
         Option(
-            _dollars,
+            _check_dollars,
             "maximum cost of the call in US dollars; no limit if omitted",
             "--max-cost USD",
             0.05,
@@ -309,7 +317,7 @@ class CompareOptions(SharedOptions, ToolOptions, total=False):
     fresh: Annotated[
         bool,
         Option(
-            _boolean,
+            _check_boolean,
             "bypass the open cassette, whose entry stays unchanged",
             "--fresh",
             example=True,
@@ -320,7 +328,7 @@ class CompareOptions(SharedOptions, ToolOptions, total=False):
     renew: Annotated[
         bool,
         Option(
-            _boolean,
+            _check_boolean,
             "make the call again and replace its entry in the open cassette",
             "--renew",
             example=True,
@@ -336,7 +344,7 @@ class MapOptions(SharedOptions, ToolOptions, total=False):
     fallback: Annotated[
         str | Iterable[str],
         Option(
-            _references,
+            _check_references,
             "one or more engines to try in turn if the call fails before any output",
             "--fallback REF",
             ["anthropic", "local"],
@@ -353,7 +361,7 @@ class AskOptions(CompareOptions, MapOptions, total=False):
     chat: Annotated[
         str | Conversation | ConversationSlot | None,
         Option(
-            _conversation,
+            _accept_conversation,
             "the conversation to continue, or its name; a new name starts one",
             "-c/--chat NAME",
             "story",
@@ -368,13 +376,15 @@ class CallOptions(AskOptions, total=False):
     model: Annotated[
         str | None,
         Option(
-            _reference, '"engine" or "engine:model"; the default model if omitted', example="grok"
+            _check_reference,
+            '"engine" or "engine:model"; the default model if omitted',
+            example="grok",
         ),
     ]
     schema: Annotated[
         object,
         Option(
-            _schema,
+            _as_schema,
             "a type such as City or list[City], or a JSON Schema dict; sets `reply.parsed`",
             "--schema NAME",
             to_recorded=dict,

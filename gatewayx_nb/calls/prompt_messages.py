@@ -75,7 +75,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         messages = cast("tuple[Message, ...]", tuple(prompt))
     else:
         messages = tuple(
-            _message(item, f"messages[{number}]") for number, item in enumerate(prompt)
+            _parse_message(item, f"messages[{number}]") for number, item in enumerate(prompt)
         )
     _check_last(messages[-1], f"messages[{len(messages) - 1}]")
     return messages
@@ -188,7 +188,7 @@ def _check_last(message: Message, location: str) -> None:
         raise UsageError(f"{location}.content must not be empty.", hint=_PROMPT_HINT)
 
 
-def _message(item: object, location: str) -> Message:
+def _parse_message(item: object, location: str) -> Message:
     if isinstance(item, Message):
         return item
     if not isinstance(item, Mapping):
@@ -238,15 +238,15 @@ def _message_parts(fields: Mapping[str, Any], location: str) -> list[Any]:
         return [ToolResult(fields["tool_call_id"], parts, fields.get("name", ""))]
     if isinstance(calls, str) or not isinstance(calls, Sequence):
         raise UsageError(f"{location}.tool_calls must be a list, got {short_repr(calls)}.")
-    places = (f"{location}.tool_calls[{number}]" for number in range(len(calls)))
-    return [*parts, *map(_tool_call, calls, places)]
+    locations = (f"{location}.tool_calls[{number}]" for number in range(len(calls)))
+    return [*parts, *map(_parse_tool_call, calls, locations)]
 
 
 def _content_parts(content: object, location: str) -> list[Any]:
     if isinstance(content, (list, tuple)):
         # `Message` checks parts that are not dicts.
         return [
-            _part(part, f"{location}[{number}]") if isinstance(part, Mapping) else part
+            _parse_part(part, f"{location}[{number}]") if isinstance(part, Mapping) else part
             for number, part in enumerate(content)
         ]
     if not isinstance(content, str):
@@ -254,7 +254,7 @@ def _content_parts(content: object, location: str) -> list[Any]:
     return [content]
 
 
-def _part(part: Mapping[str, Any], location: str) -> Part:
+def _parse_part(part: Mapping[str, Any], location: str) -> Part:
     part_type = part.get("type")
     if not isinstance(part_type, str) or part_type not in _PART_TYPES:
         suggestion = did_you_mean(part_type, _PART_TYPES) if isinstance(part_type, str) else ""
@@ -266,13 +266,13 @@ def _part(part: Mapping[str, Any], location: str) -> Part:
     _check_keys(part, ("type", part_type), location)
     value = part.get(part_type)
     if part_type == "image_url":
-        return _image(value, f"{location}.image_url")
+        return _parse_image(value, f"{location}.image_url")
     if not isinstance(value, str):
         raise UsageError(f"{location}.text must be a str, got {short_repr(value)}.")
     return value
 
 
-def _image(value: object, location: str) -> Image:
+def _parse_image(value: object, location: str) -> Image:
     fields = value if isinstance(value, Mapping) else {"url": value}
     _check_keys(fields, ("url", "detail"), location)
     url, detail = fields.get("url"), fields.get("detail", "")
@@ -291,7 +291,7 @@ def _image(value: object, location: str) -> Image:
     return replace(images.load(url), detail=detail)
 
 
-def _tool_call(call: object, location: str) -> ToolCall:
+def _parse_tool_call(call: object, location: str) -> ToolCall:
     if isinstance(call, ToolCall):
         return call
     if not isinstance(call, Mapping):
@@ -306,8 +306,8 @@ def _tool_call(call: object, location: str) -> ToolCall:
     arguments = function.get("arguments", "")
     if isinstance(arguments, Mapping):  # Ollama writes an object instead of a str
         arguments = json.dumps(arguments, ensure_ascii=False)
-    texts = {"id": call.get("id") or "", "function.name": function.get("name")}
-    for name, text in (texts | {"function.arguments": arguments}).items():
+    string_by_key = {"id": call.get("id") or "", "function.name": function.get("name")}
+    for name, text in (string_by_key | {"function.arguments": arguments}).items():
         if not isinstance(text, str):
             raise UsageError(
                 f"{location}.{name} must be a str, got {short_repr(text)}.", hint=_CALL_HINT

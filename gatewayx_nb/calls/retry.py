@@ -61,13 +61,13 @@ async def with_retries(
     Raises:
         GatewayError: The last attempt's error.
     """
-    attempts = 0
+    attempt_count = 0
     while True:
-        attempts += 1
+        attempt_count += 1
         try:
             return await attempt()
         except GatewayError as error:
-            delay = retry_delay(attempts, error, retries) if may_retry() else None
+            delay = retry_delay(attempt_count, error, retries) if may_retry() else None
             if delay is None:
                 raise
             on_wait(PendingRetry(error, time.monotonic() + delay))
@@ -90,14 +90,14 @@ def retry_delay(
         retries: Maximum number of attempts after the first.
         jitter: Returns a number from 0 to 1.
     """
-    minimum = error.retry_after or 0.0
-    if math.isnan(minimum):  # an engine's own error may contain any number
-        minimum = 0.0
-    if attempt > retries or minimum > _MAX_RETRY_AFTER or not is_transient(error):
+    min_delay = error.retry_after or 0.0
+    if math.isnan(min_delay):  # an engine's own error may contain any number
+        min_delay = 0.0
+    if attempt > retries or min_delay > _MAX_RETRY_AFTER or not is_transient(error):
         return None
     backoff = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
     # Jitter spreads the retries of concurrent calls that failed together.
-    return max(backoff * (1 - _JITTER * jitter()), minimum)
+    return max(backoff * (1 - _JITTER * jitter()), min_delay)
 
 
 def may_succeed_later(error: GatewayError) -> bool:

@@ -1,4 +1,4 @@
-"""The line below an answer: its model, duration, tokens and cost, and why it is incomplete."""
+"""The line below an answer: model, duration, tokens, cost and, if it is incomplete, the reason."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def reply_summary(reply: Reply, ending: str = "") -> str:
 
 
 _FINISH_NOTES = {
-    "length": "cut at max tokens",
+    "length": "cut off at max tokens",
     "content_filter": "refused by the provider's content filter",
     "pause": "paused by the provider; `messages=[…, reply.message]` continues it",
 }
@@ -47,15 +47,17 @@ def finish_note(reply: Reply) -> str:
         names = ", ".join(dict.fromkeys(call.name for call in reply.tool_calls))
         return f"asks to call {names or 'a tool'}"
     if reply.token_cap is not None:
-        verb = "cut at" if reply.finish_reason == "length" else "at most"
-        return f"{verb} {reply.token_cap:,} tokens, which the cost limit allows"
+        tokens = f"{reply.token_cap:,} tokens"
+        if reply.finish_reason == "length":
+            return f"cut off at {tokens}, the most that the cost limit allows"
+        return f"limited to {tokens} by the cost limit"
     if reply.context_limit is not None:
-        return f"cut at the end of the context, {reply.context_limit:,} tokens"
+        return f"cut off at the context limit of {reply.context_limit:,} tokens"
     return _FINISH_NOTES.get(reply.finish_reason, "")
 
 
 def _seconds(reply: Reply) -> str:
     """Return the latency, and the time to first token if it differs."""
-    total = f"{reply.latency:.1f} s"
-    first = total if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
-    return total if first == total else f"{total}, first after {first}"
+    total_time = f"{reply.latency:.1f} s"
+    first_time = total_time if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
+    return total_time if first_time == total_time else f"{total_time}, first after {first_time}"

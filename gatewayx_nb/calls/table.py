@@ -92,7 +92,7 @@ class Table(list[Row]):
         self.lead = tuple(lead)
 
     def with_notes(self, *notes: str) -> Table[Row]:
-        """Return the table with its notes replaced."""
+        """Return a copy of the table with other notes."""
         return Table(self, self.columns, notes, self.fold, self.lead)
 
     def to_frame(self) -> pd.DataFrame:
@@ -127,7 +127,7 @@ class Table(list[Row]):
             if not column.optional or any(column.cell(row) for row in rows)
         ]
 
-    def _lines(self) -> list[str]:
+    def _lines_below(self) -> list[str]:
         """Return the lines below the table: the folded rows, then the notes."""
         folded_rows = [row for row in self if self.fold and self.fold.is_folded(row)]
         return [*(self.fold.lines(folded_rows) if self.fold and folded_rows else ()), *self.notes]
@@ -135,7 +135,7 @@ class Table(list[Row]):
     @override
     def __repr__(self) -> str:
         headings, aligns = self._headings()
-        cells, lines = self.cells(), self._lines()
+        cells, lines = self.cells(), self._lines_below()
         if not cells and not lines:
             return _NO_ROWS
         # A terminal has no style for code, so drop the backticks.
@@ -147,7 +147,7 @@ class Table(list[Row]):
 
     def _repr_html_(self) -> str:
         headings, aligns = self._headings()
-        cells, lines = self.cells(), self._lines()
+        cells, lines = self.cells(), self._lines_below()
         table = html.table_html(headings, cells, aligns) if cells else ""
         return _lines_html(self.lead) + table + _lines_html(lines if cells or lines else [_NO_ROWS])
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _RESUME_OPTIONS = frozenset(option_table(ResumeOptions))
 
-_MEANINGS = {
+_PARAMETER_MEANINGS = {
     "reply": "the reply with open ``tool_calls``, for example after `max_turns`",
     "result": (
         "what the function would have returned; for several calls, a dict that maps the ID of each"
@@ -49,7 +49,7 @@ class ToolCaller(ABC):
             results: The results by ID; ``None`` to run the tools.
         """
 
-    @show_options(ResumeOptions, _MEANINGS)
+    @show_options(ResumeOptions, _PARAMETER_MEANINGS)
     def resume(self, reply: Reply, **options: Unpack[ResumeOptions]) -> Reply:
         """Run the tool calls that a reply has left open, and continue the call.
 
@@ -67,13 +67,13 @@ class ToolCaller(ABC):
         call = self._plan_continuation(reply, None, options)
         return run_blocking(call, call.run())
 
-    @show_options(ResumeOptions, _MEANINGS)
+    @show_options(ResumeOptions, _PARAMETER_MEANINGS)
     async def aresume(self, reply: Reply, **options: Unpack[ResumeOptions]) -> Reply:
         """Continue a call and await the reply; see `resume`."""
         call = self._plan_continuation(reply, None, options)
         return await run_async(call, call.run())
 
-    @show_options(ResumeOptions, _MEANINGS)
+    @show_options(ResumeOptions, _PARAMETER_MEANINGS)
     def submit(self, reply: Reply, result: object, **options: Unpack[ResumeOptions]) -> Reply:
         """Send results for the tool calls that a reply has left open, and continue the call.
 
@@ -82,15 +82,15 @@ class ToolCaller(ABC):
             GatewayError: If the call fails.
         """
         forbid_blocking_call("asubmit")
-        call = self._plan_continuation(reply, _results(reply, result), options)
+        call = self._plan_continuation(reply, _result_by_id(reply, result), options)
         return run_blocking(call, call.run())
 
-    @show_options(ResumeOptions, _MEANINGS)
+    @show_options(ResumeOptions, _PARAMETER_MEANINGS)
     async def asubmit(
         self, reply: Reply, result: object, **options: Unpack[ResumeOptions]
     ) -> Reply:
         """Send results, continue the call and await the reply; see `submit`."""
-        call = self._plan_continuation(reply, _results(reply, result), options)
+        call = self._plan_continuation(reply, _result_by_id(reply, result), options)
         return await run_async(call, call.run())
 
     def _plan_continuation(
@@ -112,7 +112,7 @@ def _open_turn(reply: Reply) -> OpenTurn:
     return cast("OpenTurn", turn)
 
 
-def _results(reply: Reply, result: object) -> dict[str, object]:
+def _result_by_id(reply: Reply, result: object) -> dict[str, object]:
     """Return the result of each open call by its ID."""
     _open_turn(reply)
     ids = [call.id for call in reply.tool_calls]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_TURNS = 8
 """Default maximum number of requests in a call with tools."""
 
-_tool_choice = checker(
+_check_tool_choice = checker(
     "'auto', 'none', 'required' or the name of a tool",
     lambda value: isinstance(value, str) and bool(value),
 )
@@ -86,7 +86,7 @@ class ToolOptions(ResumeOptions, total=False):
     tool_choice: Annotated[
         str | None,
         Option(
-            _tool_choice,
+            _check_tool_choice,
             "'auto', 'none', 'required' or the name of the tool to call first; 'auto' if omitted",
             example="required",
             to_recorded=str,

@@ -67,7 +67,7 @@ class CallerThread:
             if future.done():  # the call was stopped
                 continue
             try:
-                with _stoppable():
+                with _interruptible_by_user():
                     outcome = function()
             except KeyboardInterrupt as interrupt:
                 _settle(loop, future, future.set_exception, interrupt)
@@ -107,7 +107,7 @@ def _settle(
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
+def _interruptible_by_user() -> Iterator[None]:
     """Make Ctrl-C and Stop raise KeyboardInterrupt in the function.
 
     While a kernel awaits a cell, its own handler only cancels the cell's task, which does not stop
@@ -116,12 +116,12 @@ def _stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.getsignal(signal.SIGINT)
-    if previous in (signal.default_int_handler, signal.SIG_IGN, None):
+    previous_handler = signal.getsignal(signal.SIGINT)
+    if previous_handler in (signal.default_int_handler, signal.SIG_IGN, None):
         yield
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, previous_handler)

@@ -191,10 +191,10 @@ class _CrossLoopCall(Generic[T]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], portal: Portal) -> None:
         self._coroutine, self._portal = coroutine, portal
-        self._caller = asyncio.get_running_loop()
-        self._inbox = LoopInbox.of(self._caller)
+        self._caller_loop = asyncio.get_running_loop()
+        self._inbox = LoopInbox.of(self._caller_loop)
         self._task: asyncio.Task[T] | None = None
-        self._result: asyncio.Future[None] = self._caller.create_future()
+        self._result: asyncio.Future[None] = self._caller_loop.create_future()
         # The inbox may run the callbacks of several callers in the context of one of them.
         self._context = contextvars.copy_context()
 
@@ -202,7 +202,7 @@ class _CrossLoopCall(Generic[T]):
         """Await the result; cancelling the awaiting task also cancels the coroutine."""
         self._portal.inbox.call_soon(self._begin)
         # A plain timer takes half the time of `asyncio.timeout`.
-        timer = None if timeout is None else self._caller.call_later(timeout, self._expire)
+        timer = None if timeout is None else self._caller_loop.call_later(timeout, self._expire)
         try:
             await self._result
         except (asyncio.CancelledError, TimeoutError):
@@ -312,7 +312,7 @@ class _Heartbeat:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.waits = 0
+        self.wait_count = 0
         self._is_ticking = False
 
     @classmethod
@@ -323,18 +323,18 @@ class _Heartbeat:
         return cls._current
 
     def __enter__(self) -> None:
-        self.waits += 1
+        self.wait_count += 1
         if not self._is_ticking:
             self._tick()
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self.waits -= 1
+        self.wait_count -= 1
         # An interrupted user function raises `KeyboardInterrupt`.
         if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
             raise with_short_traceback(error) from None
 
     def _tick(self) -> None:
-        self._is_ticking = self.waits > 0
+        self._is_ticking = self.wait_count > 0
         if self._is_ticking:
             self.loop.call_later(_HEARTBEAT_INTERVAL, self._tick)
 
@@ -375,16 +375,16 @@ async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: obj
 
     def run() -> None:
         try:
-            outcome = functools.partial(settle, future.set_result, function(*args, **kwargs))
+            settle_future = functools.partial(settle, future.set_result, function(*args, **kwargs))
         # A future does not accept a StopIteration; without this, the call would wait forever.
         except StopIteration as error:
             failure = RuntimeError("the function raised StopIteration")
             failure.__cause__ = error
-            outcome = functools.partial(settle, future.set_exception, failure)
+            settle_future = functools.partial(settle, future.set_exception, failure)
         except BaseException as error:  # noqa: BLE001 - raised again where the result is awaited
-            outcome = functools.partial(settle, future.set_exception, error)
+            settle_future = functools.partial(settle, future.set_exception, error)
         with contextlib.suppress(RuntimeError):  # the loop has been closed
-            loop.call_soon_threadsafe(outcome)
+            loop.call_soon_threadsafe(settle_future)
 
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(run,), daemon=True).start()

@@ -12,7 +12,7 @@ from gatewayx_nb.batch import LOOK_BACK, CollectedRow, PreparedRow, with_row_opt
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, may_succeed_later, with_retries
 from gatewayx_nb.engine_pool.budget import apply_cost_limits, cost_of
 from gatewayx_nb.engine_pool.call import EngineCall
-from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
+from gatewayx_nb.engine_pool.chunk_check import ChunkChecker
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.job_usage import JobUsage
@@ -108,7 +108,7 @@ class BatchCalls:
         self, rows: Sequence[RowRequest], options: CallOptions
     ) -> list[PreparedRow | GatewayError]:
         """Return each row as it will be sent, or its error; see `batch.BatchEngines`."""
-        prepared: dict[int, PreparedRow | GatewayError] = {}
+        prepared_by_number: dict[int, PreparedRow | GatewayError] = {}
         calls_by_engine: dict[str, list[tuple[int, EngineCall]]] = {}
         for number, row in enumerate(rows):
             try:
@@ -116,7 +116,7 @@ class BatchCalls:
                     row.prompt, with_row_options(options, row), streamed=False
                 )
             except UsageError as error:
-                prepared[number] = error
+                prepared_by_number[number] = error
                 continue
             assert isinstance(call, EngineCall)  # noqa: S101 - there is no fallback
             calls_by_engine.setdefault(call.target.name, []).append((number, call))
@@ -129,10 +129,10 @@ class BatchCalls:
                 target: Target = target,
             ) -> None:
                 for number, call in calls:
-                    prepared[number] = await self._prepare(engine, target, call)
+                    prepared_by_number[number] = await self._prepare(engine, target, call)
 
             self._run(target, prepare)
-        return [prepared[number] for number in range(len(rows))]
+        return [prepared_by_number[number] for number in range(len(rows))]
 
     async def _prepare(
         self, engine: LLMEngine, target: Target, call: EngineCall
@@ -156,11 +156,11 @@ class BatchCalls:
             BudgetError: If the price is unknown, or the maximum cost is above ``max_call_cost``.
         """
         limits = self._limits
-        is_limited = limits.max_cost is not None or limits.max_call_cost is not None
-        if not is_limited and self.usage.day_budget.lowest() is None:
+        has_cost_limit = limits.max_cost is not None or limits.max_call_cost is not None
+        if not has_cost_limit and self.usage.day_budget.lowest() is None:
             return request, Decimal(0)
-        unlimited = replace(limits, max_cost=_NO_LIMIT, max_call_cost=None)
-        allowance = await apply_cost_limits(engine, request, unlimited, Decimal)
+        raised_limits = replace(limits, max_cost=_NO_LIMIT, max_call_cost=None)
+        allowance = await apply_cost_limits(engine, request, raised_limits, Decimal)
         max_cost = allowance.cost * BATCH_PRICE_FACTOR
         if limits.max_call_cost is not None and max_cost > limits.max_call_cost:
             raise BudgetError(
@@ -175,24 +175,24 @@ class BatchCalls:
     def check_budget(self, max_cost: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
         """Check that the maximum cost of rows is within the limits; see `batch.BatchEngines`."""
         self._planner.runtime.run(self.usage.day_budget.refresh())
-        day_limit, total = self.usage.day_budget.lowest(), max_cost + other_jobs_cost
-        if day_limit is not None and total > day_limit.left:
-            raise day_limit.error(day_limit.left, total)
+        day_limit, total_cost = self.usage.day_budget.lowest(), max_cost + other_jobs_cost
+        if day_limit is not None and total_cost > day_limit.left:
+            raise day_limit.error(day_limit.left, total_cost)
         session_limit = self._planner.config.settings.limits.max_cost
-        if session_limit is not None and total > session_limit - self.usage.session_spent:
+        if session_limit is not None and total_cost > session_limit - self.usage.session_spent:
             raise BudgetError(
                 f"the batch of {rows:,} rows and the open batches may cost up to"
-                f" {dollars(total)}, which is more than what is left of [limits] max_cost;"
+                f" {dollars(total_cost)}, which is more than what is left of [limits] max_cost;"
                 " nothing was submitted.",
                 hint="Raise [limits] max_cost, or set a lower `max_tokens`.",
             )
-        limit = self.usage.limit
-        left = None if limit is None else limit - self.usage.spent
-        if left is not None and max_cost > left:
+        cost_limit = self.usage.limit
+        remaining_cost = None if cost_limit is None else cost_limit - self.usage.spent
+        if remaining_cost is not None and max_cost > remaining_cost:
             raise BudgetError(
                 f"the batch of {rows:,} rows may cost up to {dollars(max_cost)}, and"
-                f" {dollars(max(left, Decimal(0)))} of {dollars(limit or Decimal(0))} is left;"
-                " nothing was submitted.",
+                f" {dollars(max(remaining_cost, Decimal(0)))} of"
+                f" {dollars(cost_limit or Decimal(0))} is left; nothing was submitted.",
                 hint=Hint("raise_option", option="max_cost")
                 | "Set a lower `max_tokens`, or submit fewer rows.",
             )
@@ -260,8 +260,8 @@ class BatchCalls:
                     continue
                 position = sink.position(result.name)
                 if position is not None:
-                    outcome, row, retry = await reader.read(result)
-                    await sink.add(position, outcome, row, retry=retry)
+                    outcome, row, should_retry = await reader.read(result)
+                    await sink.add(position, outcome, row, retry=should_retry)
 
         self._run(self._target(part), collect, _COLLECTION_TIMEOUT)
 
@@ -298,14 +298,14 @@ class BatchCalls:
     def _run(
         self,
         target: Target,
-        work: Callable[[LLMEngine], Awaitable[T]],
+        operation: Callable[[LLMEngine], Awaitable[T]],
         timeout: float | None = None,
     ) -> T:
         """Run a coroutine function on an engine's event loop and return its result.
 
         Args:
             target: The engine.
-            work: The coroutine function.
+            operation: The coroutine function.
             timeout: Maximum number of seconds; ``None`` for no limit.
 
         Raises:
@@ -313,7 +313,7 @@ class BatchCalls:
         """
         host = self._planner.runtime.host(target)
         try:
-            return host.portal.run(_with_engine(host, target, work, timeout))
+            return host.portal.run(_with_engine(host, target, operation, timeout))
         except GatewayError as error:
             redact_exception(error, target.key)
             raise
@@ -336,12 +336,12 @@ class BatchCalls:
 async def _with_engine(
     host: EngineHost,
     target: Target,
-    work: Callable[[LLMEngine], Awaitable[T]],
+    operation: Callable[[LLMEngine], Awaitable[T]],
     timeout: float | None,  # noqa: ASYNC109 - includes the creation of the engine
 ) -> T:
     async with asyncio.timeout(timeout), host.acquire(target) as instance:
         with typed_errors(target):
-            return await work(instance.engine)
+            return await operation(instance.engine)
 
 
 def _interface(engine: LLMEngine) -> BatchInterface:
@@ -378,7 +378,7 @@ class _ResultReader:
         self._model = str(part.info.get("model", ""))
         self._endpoint = str(part.info.get("endpoint", ""))
         self._errors = ProviderErrors(engine.name, self._model or None, engine.api_key)
-        self._seconds = max(0.0, (remote.ended_at or time.time()) - part.submitted_at)
+        self._duration = max(0.0, (remote.ended_at or time.time()) - part.submitted_at)
 
     async def parse(self, line: bytes) -> BatchResult | None:
         """Return the result in a line; ``None`` if the line contains no result."""
@@ -401,39 +401,41 @@ class _ResultReader:
             redact_exception(error, self._engine.api_key)
             error.engine = error.engine or self._engine.name
             error.model = error.model or partial.model or None
-            retry = result.retry or may_succeed_later(error) or isinstance(error, _COMMON_ERRORS)
-            retry = retry or error.code == "missing"
+            should_retry = (
+                result.retry or may_succeed_later(error) or isinstance(error, _COMMON_ERRORS)
+            )
+            should_retry = should_retry or error.code == "missing"
             partial.looked_up_cost = await self._cost(partial)
             row = CollectedRow(_without_text(partial), type(error).__name__, error.message)
-            return error, row, retry
+            return error, row, should_retry
         partial.looked_up_cost = await self._cost(partial)
         reply = partial.reply(parsed=parsed)
-        reply = replace(reply, latency=self._seconds, time_to_first=None)
+        reply = replace(reply, latency=self._duration, time_to_first=None)
         return reply, CollectedRow(_without_text(partial), "ok"), False
 
     async def _parse_answer(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
         """Parse an answer with its endpoint's parser; return the value parsed by the schema."""
         key = self._engine.api_key
-        cleaner, check = AnswerCleaner(), ChunkCheck(self._engine.name, key)
-        partial.mask = check.mask_answer
+        cleaner, checker = AnswerCleaner(), ChunkChecker(self._engine.name, key)
+        partial.mask = checker.mask_answer
         parser = self.interface.parser(self._endpoint, self._errors)
         try:
             chunks: Iterable[Chunk] = whole_body(parser, body, self._errors)
             if len(body) > _LARGE_LINE:
                 chunks = await asyncio.to_thread(list, chunks)
             for chunk in chunks:
-                checked = check.check(chunk)
+                checked = checker.check(chunk)
                 if checked is not None:
                     parts = [checked]
                 else:
-                    parts = [part async for part in check.check_large(chunk)]
+                    parts = [part async for part in checker.check_large(chunk)]
                 for part in parts:
                     for cleaned in cleaner.feed(part):
                         partial.add(cleaned)
             for cleaned in cleaner.close():
                 partial.add(cleaned)
         finally:
-            await check.mask(partial)
+            await checker.mask(partial)
         if not parser.finished:
             raise self._errors.truncated()
         if self._schema is None:

@@ -133,17 +133,17 @@ def input_tokens(request: Request) -> TokenRange:
     """Return the range of the request's input tokens."""
     texts = texts_of(request)
     # The provider adds a schema and parameters to the prompt.
-    added = (extra for extra in (request.schema, request.params) if extra)
-    extras = [json.dumps(extra, default=repr) for extra in added]
+    added_objects = (extra for extra in (request.schema, request.params) if extra)
+    added_texts = [json.dumps(extra, default=repr) for extra in added_objects]
     part_count = sum(max(1, len(message.parts)) for message in request.messages)
     framing_tokens = _TOKENS_PER_MESSAGE * (part_count + bool(request.system))
-    size = sum(len(text.encode(errors="replace")) for text in (*texts, *extras))
-    per_image = next(
+    byte_count = sum(len(text.encode(errors="replace")) for text in (*texts, *added_texts))
+    tokens_per_image = next(
         (tokens for name, tokens in _TOKENS_PER_IMAGE_BY_MODEL.items() if name in request.model),
         _TOKENS_PER_IMAGE,
     )
     return TokenRange(
-        estimate_tokens(texts), size + framing_tokens + per_image * len(request.images)
+        estimate_tokens(texts), byte_count + framing_tokens + tokens_per_image * len(request.images)
     )
 
 
@@ -245,8 +245,10 @@ async def apply_cost_limits(
     remaining = _RemainingBudget.of(limits, spent, lowest_day_limit())
     if remaining.lowest is None:  # the settings have just changed and no longer contain a limit
         return Allowance(request)
-    default = SESSION_REPLY_TOKENS if remaining.is_shared else UNLIMITED_TOKENS
-    reply_tokens = await _affordable_tokens(cost, request.max_tokens or default, remaining.lowest)
+    default_tokens = SESSION_REPLY_TOKENS if remaining.is_shared else UNLIMITED_TOKENS
+    reply_tokens = await _affordable_tokens(
+        cost, request.max_tokens or default_tokens, remaining.lowest
+    )
     if reply_tokens < 1:
         raise remaining.error(input_cost, limits)
     max_cost = await cost(reply_tokens) or Decimal(0)
@@ -266,37 +268,41 @@ def limit_params(params: object) -> Iterator[str]:
 
 
 async def _affordable_tokens(
-    cost: Callable[[int], Awaitable[Decimal | None]], wanted: int, max_cost: Decimal
+    cost: Callable[[int], Awaitable[Decimal | None]], wanted_tokens: int, max_cost: Decimal
 ) -> int:
-    """Return the largest number of reply tokens, up to ``wanted``, that costs at most ``max_cost``.
+    """Return the largest affordable number of reply tokens, at most ``wanted_tokens``.
 
     The number is found by bisection, because some models' price per token depends on the number of
     tokens.
     """
-    low, high = 0, wanted + 1
-    if (await cost(wanted) or 0) <= max_cost:
-        return wanted
+    low, high = 0, wanted_tokens + 1
+    if (await cost(wanted_tokens) or 0) <= max_cost:
+        return wanted_tokens
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if (await cost(middle) or 0) <= max_cost else (low, middle)
     return low
 
 
-def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> BudgetError:
+def _budget_error(input_cost: Decimal, limits: Limits, session_left: Decimal | None) -> BudgetError:
     """Return the error that states the lower of the limits of the call and the session."""
-    call = limits.max_call_cost
-    if limits.max_cost is None or left is None or (call is not None and call <= left):
-        assert call is not None  # noqa: S101 - one of the limits is set
-        reason = ", which is not enough for an answer" if input_cost < call else ""
+    call_limit = limits.max_call_cost
+    if (
+        limits.max_cost is None
+        or session_left is None
+        or (call_limit is not None and call_limit <= session_left)
+    ):
+        assert call_limit is not None  # noqa: S101 - one of the limits is set
+        reason = ", which is not enough for an answer" if input_cost < call_limit else ""
         return BudgetError(
             f"the prompt alone may cost {_dollars(input_cost)}, and max_cost is"
-            f" {_dollars(call)}{reason}; nothing was sent.",
+            f" {_dollars(call_limit)}{reason}; nothing was sent.",
             hint=Hint("raise_option", option="max_cost") | "Shorten the prompt.",
         )
     return BudgetError(
-        f"the session, including running calls, has used {_dollars(limits.max_cost - left)} of its"
-        f" {_dollars(limits.max_cost)}, and the prompt alone may cost {_dollars(input_cost)};"
-        " nothing was sent.",
+        "the session, including running calls, has used"
+        f" {_dollars(limits.max_cost - session_left)} of its {_dollars(limits.max_cost)}, and the"
+        f" prompt alone may cost {_dollars(input_cost)}; nothing was sent.",
         hint="Raise [limits] max_cost in config/gatewayx.toml. If your user folder also sets it,"
         " the lower limit applies.",
     )

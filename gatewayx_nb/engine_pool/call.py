@@ -19,7 +19,7 @@ from gatewayx_nb.engine_pool.budget import (
     cost_of,
     price_per_token,
 )
-from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
+from gatewayx_nb.engine_pool.chunk_check import ChunkChecker
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import closing, typed_errors
 from gatewayx_nb.engine_pool.preview import preview
@@ -217,8 +217,8 @@ class EngineCall:
                 else None,
             )
         except ModelNotFoundError as error:
-            models = await self._list_models_if_possible(engine)
-            suggestion = did_you_mean(self.partial.model, models)
+            model_names = await self._list_models_if_possible(engine)
+            suggestion = did_you_mean(self.partial.model, model_names)
             raise error.with_appended_text(suggestion) from error.__cause__
         self.partial.looked_up_cost = await self._cost_so_far(engine)
         return parsed
@@ -229,11 +229,11 @@ class EngineCall:
             return None
         # Prices change over time; a call is billed at the price at the time it was sent.
         sent_at = time.time() - (time.monotonic() - self.partial.started)
-        reported, requested = self.partial.model, self._requested_model
-        cost = await cost_of(engine, reported, tokens, sent_at)
+        reported_model, requested_model = self.partial.model, self._requested_model
+        cost = await cost_of(engine, reported_model, tokens, sent_at)
         # Otherwise, a server that reports a model without a price would bypass every limit.
-        if cost is None and requested not in ("", reported):
-            cost = await cost_of(engine, requested, tokens, sent_at)
+        if cost is None and requested_model not in ("", reported_model):
+            cost = await cost_of(engine, requested_model, tokens, sent_at)
         return cost
 
     async def _send_within_limits(
@@ -285,14 +285,15 @@ class EngineCall:
         """
         reservations = self._reservations
         reservations.close()
-        limits, spent = self.limits, await self._cost_so_far(engine)
-        if spent is None:  # the cost of an answer without usage is unknown; assume the maximum
-            spent = self._allowed_cost
-        if spent is not None:
-            reservations.enter_context(self._usage.reserve(spent))
+        limits, cost_so_far = self.limits, await self._cost_so_far(engine)
+        # The cost of an answer without usage is unknown, so the maximum is assumed.
+        if cost_so_far is None:
+            cost_so_far = self._allowed_cost
+        if cost_so_far is not None:
+            reservations.enter_context(self._usage.reserve(cost_so_far))
             if limits.max_call_cost is not None:
-                left = max(Decimal(0), limits.max_call_cost - spent)
-                limits = replace(limits, max_call_cost=left)
+                remaining_cost = max(Decimal(0), limits.max_call_cost - cost_so_far)
+                limits = replace(limits, max_call_cost=remaining_cost)
         usage, day_budget = self._usage, self._usage.day_budget
         await day_budget.refresh()
         allowance = await apply_cost_limits(
@@ -321,12 +322,12 @@ class EngineCall:
         Raises:
             RejectedParameterError: If the parameter must not be dropped.
         """
-        cap = self.partial.token_cap
-        if cap and (limit := model_token_limit(error, cap)):
+        token_cap = self.partial.token_cap
+        if token_cap and (model_limit := model_token_limit(error, token_cap)):
             # The model's own limit is lower than what the cost limit allows.
             self.partial.token_cap = None
-            return replace(request, max_tokens=limit)
-        if cap and error.code == "max_tokens":
+            return replace(request, max_tokens=model_limit)
+        if token_cap and error.code == "max_tokens":
             raise error  # without the parameter, the call could exceed its cost limit
         if not request.drop_unsupported or error.code is None:
             raise error
@@ -360,17 +361,19 @@ class EngineCall:
         governor.configure(self.target.rates, self.limits.concurrency)
         if self._ticket is None:
             self._ticket = governor.ticket()
-        tokens = estimate_request_tokens(request) if governor.counts_tokens else 0
-        output = request.max_tokens or 0
-        permit = governor.try_admit(tokens, output)
+        prompt_tokens = estimate_request_tokens(request) if governor.counts_tokens else 0
+        max_output_tokens = request.max_tokens or 0
+        permit = governor.try_admit(prompt_tokens, max_output_tokens)
         if permit is None and self._waits_out_rate_limits:
-            loop, due = asyncio.get_running_loop(), self._deadline.when()
-            seconds_left = math.inf if due is None else due - loop.time()
+            loop, deadline = asyncio.get_running_loop(), self._deadline.when()
+            seconds_left = math.inf if deadline is None else deadline - loop.time()
             self._deadline.reschedule(None)
-            permit = await governor.admit(self._ticket, tokens, output, self.limits.timeout)
+            permit = await governor.admit(
+                self._ticket, prompt_tokens, max_output_tokens, self.limits.timeout
+            )
             self._deadline.reschedule(loop.time() + seconds_left)
         elif permit is None:
-            permit = await governor.admit(self._ticket, tokens, output)
+            permit = await governor.admit(self._ticket, prompt_tokens, max_output_tokens)
         if self._waits_out_rate_limits and self.partial.attempts <= 1:
             # A row may have waited in line for minutes, which is not the provider's latency.
             self.partial.started = time.monotonic()
@@ -389,29 +392,29 @@ class EngineCall:
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
     ) -> None:
         check_supported(engine, request)
-        cleaner, check = AnswerCleaner(), ChunkCheck(engine.name, self.target.key)
+        cleaner, checker = AnswerCleaner(), ChunkChecker(engine.name, self.target.key)
         partial = self.partial
-        partial.mask = check.mask_answer  # set now, because the call may be stopped at any time
+        partial.mask = checker.mask_answer  # set now, because the call may be stopped at any time
         try:
             async with closing(engine.stream(request)) as chunks:
                 async for chunk in chunks:
-                    checked = check.check(chunk)
+                    checked = checker.check(chunk)
                     if checked is None:
-                        async for part in check.check_large(chunk):
-                            cleaned = check.check_cleaned(part, cleaner.feed(part))
+                        async for part in checker.check_large(chunk):
+                            cleaned = checker.check_cleaned(part, cleaner.feed(part))
                             await self._add_all(cleaned, cleaner, emit)
-                    elif cleaner.is_plain(checked) and not check.was_cleaned:  # nearly always
+                    elif cleaner.is_plain(checked) and not checker.was_cleaned:  # nearly always
                         partial.add(checked)
                         if emit is not None:
                             await emit(checked)
                     else:
-                        cleaned = check.check_cleaned(checked, cleaner.feed(checked))
+                        cleaned = checker.check_cleaned(checked, cleaner.feed(checked))
                         await self._add_all(cleaned, cleaner, emit)
-                    if check.characters_until_pause < 0:
-                        await check.check_length_and_yield()
-            await self._add_all(check.check_cleaned(None, cleaner.close()), cleaner, emit)
+                    if checker.characters_until_pause < 0:
+                        await checker.check_length_and_yield()
+            await self._add_all(checker.check_cleaned(None, cleaner.close()), cleaner, emit)
         finally:
-            await check.mask(partial)
+            await checker.mask(partial)
 
     async def _add_all(
         self, chunks: Iterable[Chunk], cleaner: AnswerCleaner, emit: ChunkHandler | None

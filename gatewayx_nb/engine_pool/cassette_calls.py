@@ -134,16 +134,25 @@ class RecordedCall:
     caller_thread = None
 
     def __init__(
-        self, live: PlannedCall, cassette: Cassette, slot: RecordingSlot, prompt: Message
+        self, live_call: PlannedCall, cassette: Cassette, slot: RecordingSlot, prompt: Message
     ) -> None:
-        self._live, self._cassette, self._slot, self._prompt = live, cassette, slot, prompt
-        self.portal, self.partial, self.timeout = live.portal, live.partial, live.timeout
-        self.closed_error, self.deadline_error = live.closed_error, live.deadline_error
+        self._live_call, self._cassette, self._slot, self._prompt = (
+            live_call,
+            cassette,
+            slot,
+            prompt,
+        )
+        self.portal, self.partial, self.timeout = (
+            live_call.portal,
+            live_call.partial,
+            live_call.timeout,
+        )
+        self.closed_error, self.deadline_error = live_call.closed_error, live_call.deadline_error
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call and record its reply."""
         chunks: list[RecordedChunk] = []
-        reply = await self._live.run(self._recording_handler(chunks, emit))
+        reply = await self._live_call.run(self._recording_handler(chunks, emit))
         body, redact = self._slot.request.body, self._cassette.redact
         images = {"result_images": cassettes.result_images_of(self._prompt)}
         fields = self._cassette.fields(self._slot) | images
@@ -180,11 +189,13 @@ async def record_vectors(
 ) -> Vectors:
     """Await a coroutine that returns embeddings, and record them."""
     vectors = await coroutine
-    rows, dimensions = vectors.shape
+    row_count, dimension_count = vectors.shape
     # The bytes are always little-endian, so that cassettes are portable.
-    recorded = cassettes.vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
+    recorded_vectors = cassettes.vectors_of(
+        row_count, dimension_count, vectors.astype("<f4").tobytes()
+    )
     entry = cassettes.CassetteEntry(
-        request=slot.request.body, vectors=recorded, **cassette.fields(slot)
+        request=slot.request.body, vectors=recorded_vectors, **cassette.fields(slot)
     )
     await asyncio.to_thread(cassette.record, lambda: entry)
     return vectors
@@ -196,13 +207,13 @@ async def replay_vectors(entry: CassetteEntry) -> Vectors:
     Raises:
         ConfigError: If the vectors cannot be read.
     """
-    np, recorded = import_numpy(), entry.vectors
+    np, recorded_vectors = import_numpy(), entry.vectors
     try:
-        if recorded is None:
+        if recorded_vectors is None:
             raise ValueError("there are none")  # noqa: TRY301 - handled below like other errors
-        vector_bytes = base64.b64decode(recorded.float32, validate=True)
+        vector_bytes = base64.b64decode(recorded_vectors.float32, validate=True)
         array: Vectors = np.frombuffer(vector_bytes, "<f4").reshape(
-            recorded.rows, recorded.dimensions
+            recorded_vectors.rows, recorded_vectors.dimensions
         )
     except ValueError as error:
         raise ConfigError(

@@ -48,18 +48,18 @@ _LISTING_TIMEOUT = 10.0
 """Timeout in seconds for listing a provider's models."""
 
 
-def _reference(row: ModelInfo) -> str:
+def _reference_cell(row: ModelInfo) -> str:
     return row.engine if row.default else str(row)
 
 
-def _size(row: ModelInfo) -> str:
+def _size_cell(row: ModelInfo) -> str:
     return "" if row.size is None else size_text(row.size)
 
 
 _MODEL_COLUMNS: tuple[TableColumn[ModelInfo], ...] = (
-    TableColumn("reference", _reference, is_code=True),
+    TableColumn("reference", _reference_cell, is_code=True),
     TableColumn("model", attrgetter("model")),
-    TableColumn("size", _size, "right", optional=True),
+    TableColumn("size", _size_cell, "right", optional=True),
 )
 
 
@@ -132,13 +132,15 @@ class LiveCatalog(Catalog):
             return Table((row for row in models if engine in (None, row.engine)), _MODEL_COLUMNS)
         targets = self._registry.targets(engine)
         prober = self._prober(_LISTING_TIMEOUT)
-        results = self._runtime.run(prober.probe_all(targets, list_models))
-        failure = results.get(engine) if engine is not None else None
+        result_by_engine = self._runtime.run(prober.probe_all(targets, list_models))
+        failure = result_by_engine.get(engine) if engine is not None else None
         if isinstance(failure, GatewayError):
             raise failure
         # If no engine is named, a failing engine must not hide the other engines' models.
-        lists = [result for result in results.values() if not isinstance(result, GatewayError)]
-        return Table((model for models in lists for model in models), _MODEL_COLUMNS)
+        model_lists = [
+            result for result in result_by_engine.values() if not isinstance(result, GatewayError)
+        ]
+        return Table((model for models in model_lists for model in models), _MODEL_COLUMNS)
 
     @override
     def status(self, *, probe: bool) -> Table[EngineStatus]:
@@ -183,12 +185,12 @@ class LiveCatalog(Catalog):
         if on_portal_thread():  # called by an engine, whose loop must not wait for itself
             return []
         # Connecting is cheaper than starting the engine, and most servers are not running.
-        running = self._runtime.run(listening_servers(self._registry.engines.servers()))
-        targets = [self._registry.resolve(name) for name in running]
+        running_names = self._runtime.run(listening_servers(self._registry.engines.servers()))
+        targets = [self._registry.resolve(name) for name in running_names]
         prober = self._prober(_PROBE_TIMEOUT)
-        checks = prober.probe_all(targets, is_healthy)
-        results = self._runtime.run(checks)
-        return [name for name, result in results.items() if result is True]
+        health_checks = prober.probe_all(targets, is_healthy)
+        result_by_engine = self._runtime.run(health_checks)
+        return [name for name, result in result_by_engine.items() if result is True]
 
     def _prober(self, timeout: float) -> Prober:
         return Prober(self._runtime, timeout)
@@ -220,24 +222,28 @@ class ReplayCatalog(Catalog):
     @override
     def status(self, *, probe: bool) -> Table[EngineStatus]:
         """Return a row for each engine that was recorded, with its models."""
-        models: dict[str, list[str]] = {}
+        models_by_engine: dict[str, list[str]] = {}
         for model in self._cassette.index.models():
-            models.setdefault(model.engine, []).append(model.model)
-        lists = {engine: ", ".join(filter(None, names)) for engine, names in models.items()}
+            models_by_engine.setdefault(model.engine, []).append(model.model)
+        model_names_by_engine = {
+            engine: ", ".join(filter(None, names)) for engine, names in models_by_engine.items()
+        }
         rows = (
             EngineStatus(engine, model_names, "not needed", "replay", "cassette", loaded=True)
-            for engine, model_names in lists.items()
+            for engine, model_names in model_names_by_engine.items()
         )
         return engine_table(rows, self.problems)
 
     @override
     async def health(self, names: Sequence[str]) -> Table[EngineHealth]:
         """Return a row for each engine, without a check."""
-        recorded = dict.fromkeys(model.engine for model in self._cassette.index.models())
-        missing = "not in the cassette"
+        recorded_names = dict.fromkeys(model.engine for model in self._cassette.index.models())
+        missing_error = "not in the cassette"
         rows = (
-            EngineHealth(name, name in recorded, error="" if name in recorded else missing)
-            for name in names or recorded
+            EngineHealth(
+                name, name in recorded_names, error="" if name in recorded_names else missing_error
+            )
+            for name in names or recorded_names
         )
         return Table(rows, HEALTH_COLUMNS)
 

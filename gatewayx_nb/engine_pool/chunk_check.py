@@ -109,11 +109,11 @@ def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
     return type(value) in types
 
 
-_NONE = type(None)
-_POSITION_TYPES = (int, _NONE)
+_NONE_TYPE = type(None)
+_POSITION_TYPES = (int, _NONE_TYPE)
 _CITATION_TYPES = ((str,), (str,), (str,), _POSITION_TYPES, _POSITION_TYPES, _POSITION_TYPES)
 _IMAGE_TYPES = ((str,), (bytes,), (str,), (str,))
-_LOGPROB_TYPES = ((str,), (float, int, _NONE), (tuple,))
+_LOGPROB_TYPES = ((str,), (float, int, _NONE_TYPE), (tuple,))
 
 
 def _are_tool_calls(value: object) -> bool:
@@ -166,7 +166,7 @@ def _has_default_values(chunk: Chunk) -> bool:
     return tuple(chunk.__dict__.values())[_TEXT_FIELD_COUNT:] == _DEFAULT_VALUES
 
 
-class ChunkCheck:
+class ChunkChecker:
     """Checks the chunks of one answer.
 
     Args:
@@ -188,7 +188,7 @@ class ChunkCheck:
         self._cleaned_redactors = StreamRedactor(key), StreamRedactor(key)
         self.was_cleaned = False
         self._searched_text = ""  # the last text that was searched and contains no part of the key
-        self._received = self._item_count = 0
+        self._received_characters = self._item_count = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
     def check(self, chunk: Chunk, *, even_if_large: bool = False) -> Chunk | None:
@@ -211,10 +211,10 @@ class ChunkCheck:
             and type(chunk.reasoning) is str
         )
         if not is_plain:
-            searched = self._check_and_search(chunk, even_if_large=even_if_large)
-            if searched is None:
+            searched_chunk = self._check_and_search(chunk, even_if_large=even_if_large)
+            if searched_chunk is None:
                 return None
-            chunk, has_no_key = searched
+            chunk, has_no_key = searched_chunk
         text, reasoning = chunk.text, chunk.reasoning
         if self._masks_answer and not has_no_key:
             redactor = self._text_redactor
@@ -253,8 +253,8 @@ class ChunkCheck:
         self.was_cleaned = self.was_cleaned or not is_same
         if not self.was_cleaned:
             return chunk
-        text, reasoning = self._cleaned_redactors
-        return _masked_text(chunk, text, reasoning)
+        text_redactor, reasoning_redactor = self._cleaned_redactors
+        return _masked_text(chunk, text_redactor, reasoning_redactor)
 
     async def check_large(self, chunk: Chunk) -> AsyncIterator[Chunk]:
         """Yield a large chunk in parts after checking it in another thread; see `check`."""
@@ -265,23 +265,26 @@ class ChunkCheck:
 
     async def mask(self, partial: PartialReply) -> None:
         """Mask the key in a partial answer, in another thread if the answer is long."""
-        if self._received - self.characters_until_pause + _CHARACTERS_BETWEEN_PAUSES > _LARGE_CHUNK:
+        if (
+            self._received_characters - self.characters_until_pause + _CHARACTERS_BETWEEN_PAUSES
+            > _LARGE_CHUNK
+        ):
             await asyncio.to_thread(partial.apply_mask)
         else:
             partial.apply_mask()
 
-    def mask_answer(self, text: list[str]) -> list[str]:
+    def mask_answer(self, pieces: list[str]) -> list[str]:
         """Return the pieces of an answer or, if they contain the key in any form, one masked piece.
 
         A stream masks a key that is split over chunks only in its plain forms.
         """
         if not self._masks_answer:
-            return text
-        if len(text) == 1 and text[0] is self._searched_text:  # the whole answer is one chunk
-            return text
-        whole = "".join(text)
-        masked = redact(whole, [self._key]) if whole else whole
-        return text if masked is whole else [masked]
+            return pieces
+        if len(pieces) == 1 and pieces[0] is self._searched_text:  # the whole answer is one chunk
+            return pieces
+        text = "".join(pieces)
+        masked_text = redact(text, [self._key]) if text else text
+        return pieces if masked_text is text else [masked_text]
 
     async def check_length_and_yield(self) -> None:
         """Check the length of the answer, and let the event loop run.
@@ -289,9 +292,9 @@ class ChunkCheck:
         Raises:
             ProviderError: If the answer is too long.
         """
-        self._received += _CHARACTERS_BETWEEN_PAUSES - self.characters_until_pause
+        self._received_characters += _CHARACTERS_BETWEEN_PAUSES - self.characters_until_pause
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
-        if self._received > MAX_CHARACTERS:
+        if self._received_characters > MAX_CHARACTERS:
             raise ProviderError(
                 f"the answer from engine {self._engine!r} exceeds {MAX_CHARACTERS:,} characters.",
                 hint="Limit the reply with max_tokens.",
@@ -309,22 +312,26 @@ class ChunkCheck:
         is_chunk = type(chunk) is Chunk
         fields = chunk.__dict__.values() if is_chunk else ()
         values = [value for value in fields if value is not None]
-        encoded = _to_json(values) if values else ""
+        encoded_values = _to_json(values) if values else ""
         is_too_large = (
-            len(encoded) > _LARGE_CHUNK if encoded else is_large(values or chunk, _LARGE_CHUNK)
+            len(encoded_values) > _LARGE_CHUNK
+            if encoded_values
+            else is_large(values or chunk, _LARGE_CHUNK)
         )
         if is_too_large and not even_if_large:
             return None
         # The JSON of arguments may be escaped. Without an encoded form, nothing was searched.
-        is_escaped = bool(encoded) and bool(chunk.tool_calls) and r"\\u" in encoded
-        if not encoded or is_escaped or may_contain_part(encoded, self._key):
+        is_escaped = bool(encoded_values) and bool(chunk.tool_calls) and r"\\u" in encoded_values
+        if not encoded_values or is_escaped or may_contain_part(encoded_values, self._key):
             return self._validated(chunk), False
         checked = self._validated(chunk, may_contain_key=False)
-        text, reasoning = self._text_redactor, self._reasoning_redactor
-        if text.continues_key(chunk.text) or reasoning.continues_key(chunk.reasoning):
+        text_redactor, reasoning_redactor = self._text_redactor, self._reasoning_redactor
+        if text_redactor.continues_key(chunk.text) or reasoning_redactor.continues_key(
+            chunk.reasoning
+        ):
             return checked, False
-        text.recent = chunk.text or text.recent
-        reasoning.recent = chunk.reasoning or reasoning.recent
+        text_redactor.recent = chunk.text or text_redactor.recent
+        reasoning_redactor.recent = chunk.reasoning or reasoning_redactor.recent
         self._searched_text = chunk.text
         return checked, True
 
@@ -336,15 +343,15 @@ class ChunkCheck:
             raise self._invalid_error("`stream`", "yield a Chunk", chunk)
         if type(chunk) is not Chunk:  # a subclass could raise anything when it is read later
             chunk = Chunk(**{name: getattr(chunk, name) for name in _FIELD_NAMES})
-        changed: dict[str, Any] = {}
+        replacements: dict[str, Any] = {}
         for name in ("text", "reasoning"):
             text = getattr(chunk, name)
             if not isinstance(text, str):
                 raise self._invalid_error(f"{name} of a Chunk", "be a str", text)
             if type(text) is not str:
-                changed[name] = str.__str__(text)
-        changed |= self._validated_fields(chunk, may_contain_key=may_contain_key)
-        return dataclasses.replace(chunk, **changed) if changed else chunk
+                replacements[name] = str.__str__(text)
+        replacements |= self._validated_fields(chunk, may_contain_key=may_contain_key)
+        return dataclasses.replace(chunk, **replacements) if replacements else chunk
 
     def _validated_fields(self, chunk: Chunk, *, may_contain_key: bool) -> dict[str, Any]:
         """Check all fields except the text, and return replacement values where needed.
@@ -353,7 +360,7 @@ class ChunkCheck:
             chunk: The chunk.
             may_contain_key: Whether a field may contain the key.
         """
-        replaced: dict[str, Any] = {}
+        replacements: dict[str, Any] = {}
         if chunk.tool_calls is not _DEFAULTS["tool_calls"] or chunk.details is not None:
             self._count_items(chunk)
         for name, value in chunk.__dict__.items():
@@ -371,8 +378,8 @@ class ChunkCheck:
             if name in _NAME_FIELDS and len(checked) > _MAX_NAME_LENGTH:
                 checked = checked[: _MAX_NAME_LENGTH - 1] + "…"
             if checked is not value:
-                replaced[name] = checked
-        return replaced
+                replacements[name] = checked
+        return replacements
 
     def _count_items(self, chunk: Chunk) -> None:
         """Check the number of tool calls, citations and images so far.
@@ -380,10 +387,10 @@ class ChunkCheck:
         Raises:
             ProviderError: If the answer has too many of them.
         """
-        groups = [chunk.tool_calls]
+        item_groups = [chunk.tool_calls]
         if type(chunk.details) is Details:
-            groups += [chunk.details.citations, chunk.details.images]  # type: ignore[list-item]
-        self._item_count += sum(len(group) for group in groups if type(group) is tuple)
+            item_groups += [chunk.details.citations, chunk.details.images]  # type: ignore[list-item]
+        self._item_count += sum(len(group) for group in item_groups if type(group) is tuple)
         if self._item_count > _MAX_ITEMS:
             raise ProviderError(
                 f"the answer from engine {self._engine!r} has more than {_MAX_ITEMS:,} tool calls,"
@@ -401,10 +408,12 @@ class ChunkCheck:
         )
 
 
-def _masked_text(chunk: Chunk, text: StreamRedactor, reasoning: StreamRedactor) -> Chunk:
+def _masked_text(
+    chunk: Chunk, text_redactor: StreamRedactor, reasoning_redactor: StreamRedactor
+) -> Chunk:
     """Return a chunk, or a copy with the key masked in its text and its reasoning."""
-    new_text = chunk.text and text.feed(chunk.text)
-    new_reasoning = chunk.reasoning and reasoning.feed(chunk.reasoning)
+    new_text = chunk.text and text_redactor.feed(chunk.text)
+    new_reasoning = chunk.reasoning and reasoning_redactor.feed(chunk.reasoning)
     if new_text is chunk.text and new_reasoning is chunk.reasoning:
         return chunk
     return dataclasses.replace(chunk, text=new_text, reasoning=new_reasoning)
@@ -420,26 +429,26 @@ def _to_json(value: object) -> str:
 
 def is_large(value: object, limit: int) -> bool:
     """Return whether masking a value would take too long, given a limit on its total size."""
-    pending, left = [value], limit
-    while pending and left > 0:
-        item = pending.pop()
-        left -= 1
+    pending_values, remaining_size = [value], limit
+    while pending_values and remaining_size > 0:
+        item = pending_values.pop()
+        remaining_size -= 1
         cls = type(item)
         if cls is str:
-            left -= len(item)  # type: ignore[arg-type]
+            remaining_size -= len(item)  # type: ignore[arg-type]
         elif cls in _NUMBER_TYPES:  # most values of a body; needs no function call
             continue
         elif isinstance(item, str):
-            left -= str.__len__(item)
+            remaining_size -= str.__len__(item)
         elif isinstance(item, Mapping):
-            pending += item
-            pending += item.values()
+            pending_values += item
+            pending_values += item.values()
         elif isinstance(item, list | tuple):
-            pending += item
+            pending_values += item
         else:
             names = getattr(cls, "__dataclass_fields__", ())
-            pending += [getattr(item, name) for name in names]
-    return left <= 0
+            pending_values += [getattr(item, name) for name in names]
+    return remaining_size <= 0
 
 
 _NUMBER_TYPES = frozenset({int, float, bool, type(None), Usage, RateLimits})
@@ -485,9 +494,11 @@ def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chun
         return value if all(map(is_, items, value)) else tuple(items)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        masked = {name: mask_key(item, key) for name, item in fields.items()}
-        changed = {name: item for name, item in masked.items() if item is not fields[name]}
-        return dataclasses.replace(value, **changed) if changed else value
+        masked_fields = {name: mask_key(item, key) for name, item in fields.items()}
+        changed_fields = {
+            name: item for name, item in masked_fields.items() if item is not fields[name]
+        }
+        return dataclasses.replace(value, **changed_fields) if changed_fields else value
     return value
 
 

@@ -80,9 +80,9 @@ class _Worker:
         address: The worker's address.
         rows: The rows assigned to it, by number.
         unsent_rows: The assigned rows that it may not have received.
-        received_items: Number of items that the client has received from it.
-        recent_outcomes: Number of outcomes in its last report.
-        known_workers: Number of workers that share the limits, as last sent to it.
+        received_item_count: Number of items that the client has received from it.
+        recent_outcome_count: Number of outcomes in its last report.
+        known_worker_count: Number of workers that share the limits, as last sent to it.
         report: Its last report.
         is_spent: Whether its share of the cost limit is used up.
         is_member: Whether it still belongs to the cluster.
@@ -92,9 +92,9 @@ class _Worker:
     address: str
     rows: dict[int, _Row] = field(default_factory=dict)
     unsent_rows: list[RowOrder] = field(default_factory=list)
-    received_items: int = 0
-    recent_outcomes: int = 0
-    known_workers: int = 0
+    received_item_count: int = 0
+    recent_outcome_count: int = 0
+    known_worker_count: int = 0
     report: WorkerReport | None = None
     is_spent: bool = False
     is_member: bool = True
@@ -133,7 +133,7 @@ class Cluster:
         self._workers: dict[str, _Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: GatewayError | None = None
-        self._lost_refusals = 0  # reported by workers that were lost later
+        self._lost_workers_refusals = 0
         self._joining_count = 0
         self._has_begun = False
         self._without_workers_since = time.monotonic()
@@ -166,7 +166,7 @@ class Cluster:
     @property
     def refusals(self) -> int:
         """Number of requests refused with status 429 so far."""
-        return self._lost_refusals + sum(report.refusals for report in self.reports)
+        return self._lost_workers_refusals + sum(report.refusals for report in self.reports)
 
     async def close(self) -> None:
         """Cancel the calls, and receive the last reports."""
@@ -178,7 +178,7 @@ class Cluster:
     async def _close_worker(self, worker: _Worker) -> None:
         # A worker that cannot be reached ends the run by itself.
         with contextlib.suppress(Exception):
-            call = self._call(worker.address, close_run, self.id, worker.received_items)
+            call = self._call(worker.address, close_run, self.id, worker.received_item_count)
             report = await asyncio.wait_for(call, _CLOSE_TIMEOUT)
             if report is not None:
                 self._receive(worker, report)
@@ -195,15 +195,15 @@ class Cluster:
             self._fail(_cluster_error(error))
 
     async def _update_members(self) -> None:
-        present = set(await self._client.nthreads())
-        for address in self._workers.keys() - present:
+        present_addresses = set(await self._client.nthreads())
+        for address in self._workers.keys() - present_addresses:
             self._lose(self._workers[address])
-        new = present - self._workers.keys()
+        new_addresses = present_addresses - self._workers.keys()
         # A cost limit has been divided among the first workers, so nothing is left for later ones.
         if self._spec is not None and self._spec.max_cost is not None and self._workers:
-            new = set()
-        if new:
-            await self._admit(new)
+            new_addresses = set()
+        if new_addresses:
+            await self._admit(new_addresses)
         if self._workers:
             self._without_workers_since = time.monotonic()
         elif time.monotonic() - self._without_workers_since > _WORKER_TIMEOUT:
@@ -217,14 +217,18 @@ class Cluster:
         if self._spec is None or not self._workers:  # divides the rest of a cost limit
             self._spec = self._make_spec(len(addresses))
             self._schema = self._spec.options.get("schema")  # type: ignore[assignment]
-        new = [_Worker(address, reported_at=time.monotonic()) for address in sorted(addresses)]
-        earlier = list(self._workers.values())
-        self._joining_count = len(new)
-        while any(old.known_workers < self._worker_count for old in earlier if old.is_member):  # noqa: ASYNC110 - workers are queried at this interval
+        new_workers = [
+            _Worker(address, reported_at=time.monotonic()) for address in sorted(addresses)
+        ]
+        earlier_workers = list(self._workers.values())
+        self._joining_count = len(new_workers)
+        while any(  # noqa: ASYNC110 - workers are queried at this interval
+            old.known_worker_count < self._worker_count for old in earlier_workers if old.is_member
+        ):
             await asyncio.sleep(_EXCHANGE_INTERVAL / 2)
-        are_open = await asyncio.gather(*map(self._open, new))
+        are_open = await asyncio.gather(*map(self._open, new_workers))
         self._joining_count = 0
-        for worker in itertools.compress(new, are_open):
+        for worker in itertools.compress(new_workers, are_open):
             self._workers[worker.address] = worker
             self._start(self._serve(worker))
 
@@ -266,17 +270,17 @@ class Cluster:
                 elif isinstance(error, (TypeError, AttributeError, ImportError)):
                     self._fail(_cluster_error(error))
             else:
-                worker.unsent_rows, worker.known_workers = [], count
+                worker.unsent_rows, worker.known_worker_count = [], count
                 worker.reported_at = time.monotonic()
                 self._receive(worker, report)
             await asyncio.sleep(_EXCHANGE_INTERVAL)
 
     def _order_for(self, worker: _Worker) -> Order:
-        waiting, members = len(self._queue), list(self._workers.values())
-        busy = len(members) if waiting else sum(bool(member.rows) for member in members)
-        share = -(-waiting // max(1, len(members))) if self._may_spend(worker) else 0
-        rows, received = list(worker.unsent_rows), worker.received_items
-        return Order(self.id, rows, received, self._worker_count, busy, share)
+        waiting_count, workers = len(self._queue), list(self._workers.values())
+        busy_count = len(workers) if waiting_count else sum(bool(member.rows) for member in workers)
+        row_share = -(-waiting_count // max(1, len(workers))) if self._may_spend(worker) else 0
+        rows, received_count = list(worker.unsent_rows), worker.received_item_count
+        return Order(self.id, rows, received_count, self._worker_count, busy_count, row_share)
 
     def _rows_for(self, worker: _Worker) -> list[RowOrder]:
         """Return new rows for a worker: as many as it can start until the next exchange."""
@@ -284,10 +288,10 @@ class Cluster:
         # Without slots, the rows would wait until other workers have finished theirs.
         if not slots or not self._may_spend(worker):
             return []
-        wanted = slots + max(_SPARE_ROWS, 2 * worker.recent_outcomes) - len(worker.rows)
+        wanted_count = slots + max(_SPARE_ROWS, 2 * worker.recent_outcome_count) - len(worker.rows)
         fair_share = -(-len(self._queue) // sum(map(self._may_spend, self._workers.values())))
         orders: list[RowOrder] = []
-        while self._queue and len(orders) < min(wanted, fair_share):
+        while self._queue and len(orders) < min(wanted_count, fair_share):
             row = self._queue.popleft()
             if not row.outcome.done():  # the map may have been stopped
                 worker.rows[row.order.number] = row
@@ -299,11 +303,11 @@ class Cluster:
         return not worker.is_spent or all(other.is_spent for other in self._workers.values())
 
     def _receive(self, worker: _Worker, report: WorkerReport) -> None:
-        worker.report, worker.recent_outcomes = report, 0
-        worker.received_items += len(report.items)
+        worker.report, worker.recent_outcome_count = report, 0
+        worker.received_item_count += len(report.items)
         for item in report.items:
             if isinstance(item, RowOutcome):
-                worker.recent_outcomes += 1
+                worker.recent_outcome_count += 1
                 self._finish(worker, item)
             else:
                 self._usage.add_external(item)
@@ -329,15 +333,15 @@ class Cluster:
         worker.is_member = False
         del self._workers[worker.address]
         if worker.report is not None:
-            self._lost_refusals += worker.report.refusals
+            self._lost_workers_refusals += worker.report.refusals
         self._queue.extendleft(reversed(worker.rows.values()))
         worker.rows = {}
 
     def _fail(self, error: GatewayError) -> None:
         """End all rows with an error."""
         self._failure = error
-        members = self._workers.values()
-        rows = [*self._queue, *(row for member in members for row in member.rows.values())]
+        workers = self._workers.values()
+        rows = [*self._queue, *(row for member in workers for row in member.rows.values())]
         for row in rows:
             if not row.outcome.done():
                 row.outcome.set_result(error)
@@ -437,16 +441,20 @@ class ClusterCalls:
     def __init__(
         self,
         client: Any,  # noqa: ANN401 - distributed is optional
-        local: MapCalls,
+        local_calls: MapCalls,
         spec: RunSpec,
         options: CallOptions,
         create_pool: Callable[[str | None], Any],
     ) -> None:
         self._options = cast("dict[str, object]", options)
-        self.usage, self.most_in_flight = local.usage, spec.concurrency
-        self.identity, self.estimates, self.flow = local.identity, local.estimates, local.flow
+        self.usage, self.most_in_flight = local_calls.usage, spec.concurrency
+        self.identity, self.estimates, self.flow = (
+            local_calls.identity,
+            local_calls.estimates,
+            local_calls.flow,
+        )
         self._spec = spec
-        self._cluster = Cluster(client, self._spec_for, create_pool, local.usage)
+        self._cluster = Cluster(client, self._spec_for, create_pool, local_calls.usage)
         self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
 
     def plan(
@@ -456,9 +464,9 @@ class ClusterCalls:
         known_reply: Reply | None = None,  # noqa: ARG002 - for cassettes only
     ) -> PlannedCall:
         """Return the call for a row; see `batch.MapEngines.plan`."""
-        common = self._options
+        shared_options = self._options
         row_options = {
-            name: value for name, value in options.items() if value is not common.get(name)
+            name: value for name, value in options.items() if value is not shared_options.get(name)
         }
         return ClusterCall(self._cluster, self._portal, prompt, cast("CallOptions", row_options))
 

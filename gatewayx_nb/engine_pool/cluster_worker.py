@@ -186,7 +186,7 @@ class WorkerRun:
             scheduler_rpc=worker.scheduler,
             loop=worker.loop,
         )
-        self._blocks = 0
+        self._block_count = 0
         self._needed_at = 0.0
         self._lease_task = asyncio.create_task(self._lease())
 
@@ -212,14 +212,14 @@ class WorkerRun:
         self._engines.note_pace(self._figures)
         return WorkerReport(
             list(self._items),
-            self._blocks * self._spec.block_size,
+            self._block_count * self._spec.block_size,
             sum(lane.in_flight for lane in self._lanes.values()),
             self._figures.rate_limited,
             self._figures.bound_by,
         )
 
     def _accept(self, rows: list[RowOrder]) -> None:
-        batches: dict[Portal, list[RowCall]] = {}
+        calls_by_portal: dict[Portal, list[RowCall]] = {}
         for row in rows:
             self._unreported_rows.add(row.number)
             self._unfinished_rows.add(row.number)
@@ -229,8 +229,8 @@ class WorkerRun:
             except GatewayError as error:
                 self._finish(row.number, error)
                 continue
-            batches.setdefault(call.portal, []).append(RowCall(row.number, call, request))
-        for portal, calls in batches.items():
+            calls_by_portal.setdefault(call.portal, []).append(RowCall(row.number, call, request))
+        for portal, calls in calls_by_portal.items():
             self._lane(portal).submit(calls)
 
     def _plan(self, request: RowRequest) -> PlannedCall:
@@ -239,7 +239,7 @@ class WorkerRun:
 
     def _lane(self, portal: Portal) -> Lane:
         if portal not in self._lanes:
-            slots = self._blocks * self._spec.block_size
+            slots = self._block_count * self._spec.block_size
             self._lanes[portal] = Lane(
                 portal, slots, lambda row, outcome: self._finish(row.key, outcome), self._plan
             )
@@ -263,37 +263,42 @@ class WorkerRun:
             self._semaphore.refresh_callback.stop()
 
     async def _lease_once(self) -> None:
-        wanted, now = self._wanted_blocks(), time.monotonic()
-        if wanted >= self._blocks:
+        wanted_blocks, now = self._wanted_blocks(), time.monotonic()
+        if wanted_blocks >= self._block_count:
             self._needed_at = now
-        if wanted > self._blocks and await self._semaphore.acquire(timeout=_LEASE_TIMEOUT):
-            self._blocks += 1
-            self._resize(self._blocks)
-        elif wanted < self._blocks and now - self._needed_at > _RELEASE_DELAY:
-            await self._release_to(wanted)
+        if wanted_blocks > self._block_count and await self._semaphore.acquire(
+            timeout=_LEASE_TIMEOUT
+        ):
+            self._block_count += 1
+            self._resize(self._block_count)
+        elif wanted_blocks < self._block_count and now - self._needed_at > _RELEASE_DELAY:
+            await self._release_to(wanted_blocks)
         else:
             await asyncio.sleep(_LEASE_INTERVAL)
 
-    async def _release_to(self, blocks: int) -> None:
+    async def _release_to(self, block_count: int) -> None:
         """Release blocks as soon as no call uses their slots."""
-        self._resize(blocks)
-        running = max((lane.running for lane in self._lanes.values()), default=0)
-        if running <= (self._blocks - 1) * self._spec.block_size:
-            self._blocks -= 1
+        self._resize(block_count)
+        running_count = max((lane.running for lane in self._lanes.values()), default=0)
+        if running_count <= (self._block_count - 1) * self._spec.block_size:
+            self._block_count -= 1
             await self._semaphore.release()
         else:
             await asyncio.sleep(_LEASE_INTERVAL)
 
-    def _resize(self, blocks: int) -> None:
+    def _resize(self, block_count: int) -> None:
         for lane in self._lanes.values():
-            lane.resize(blocks * self._spec.block_size)
+            lane.resize(block_count * self._spec.block_size)
 
     def _wanted_blocks(self) -> int:
         """Return the number of blocks for present and expected rows, at most a fair share."""
-        blocks, rows = self._spec.concurrency // self._spec.block_size, len(self._unfinished_rows)
+        block_count, row_count = (
+            self._spec.concurrency // self._spec.block_size,
+            len(self._unfinished_rows),
+        )
         return min(
-            -(-(rows + self._waiting_count) // self._spec.block_size),
-            -(-blocks // self._busy_count),
+            -(-(row_count + self._waiting_count) // self._spec.block_size),
+            -(-block_count // self._busy_count),
         )
 
     async def close(self, received_count: int | None = None) -> WorkerReport:
@@ -308,8 +313,8 @@ class WorkerRun:
             await asyncio.sleep(_LEASE_INTERVAL / 5)
         if asyncio.current_task() is not self._lease_task:
             await asyncio.wait([self._lease_task], timeout=_CANCEL_TIMEOUT)
-        while self._blocks:
-            self._blocks -= 1
+        while self._block_count:
+            self._block_count -= 1
             await self._semaphore.release()
         return self._report()
 

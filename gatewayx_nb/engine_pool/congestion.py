@@ -28,8 +28,8 @@ _MIN_EVIDENCE = 5
 _SHORTEST_MEASUREMENT = 0.25
 """Minimum number of seconds over which a rate is measured."""
 
-_LARGEST_STEP, _LARGEST_STEP_IF_STATED = 0.5, 0.9
-"""Smallest factor by which a refusal reduces the rate, without and with a stated limit."""
+_SMALLEST_FACTOR, _SMALLEST_FACTOR_IF_STATED = 0.5, 0.9
+"""Smallest factor by which a refusal multiplies the rate, without and with a stated limit."""
 
 _SHORTEST_CYCLE, _LONGEST_CYCLE = 10.0, 120.0
 """Minimum and maximum seconds of a cycle of admission and closure for measuring the rate.
@@ -126,7 +126,7 @@ class Congestion:
     """
 
     def __init__(self) -> None:
-        self.in_flight = self.refusals = self.rare_refusals = self._admitted = 0
+        self.in_flight = self.refusals = self.rare_refusals = self._admitted_count = 0
         self._history: deque[Permit] = deque(maxlen=_HISTORY_SIZE)
         self.forget()
 
@@ -138,7 +138,7 @@ class Congestion:
         self.closed_until: float | None = None
         self.is_pause = False
         self.stated_rate: float | None = None
-        self._closed_at, self._closure = -math.inf, _FIRST_CLOSURE
+        self._closed_at, self._next_closure = -math.inf, _FIRST_CLOSURE
         self._opened_at = -math.inf
         self._probe: Permit | None = None
         self._refused_since: float | None = None
@@ -155,15 +155,15 @@ class Congestion:
 
     def begin_cycle(self, now: float) -> None:
         """Restart the rate measurement, because no request has had to wait until now."""
-        self._cycle = self._next_cycle = (now, self._accepted)
+        self._cycle = self._next_cycle = (now, self._accepted_count)
 
     def admit(self, now: float, release: Release) -> Permit:
         """Count a request that starts now."""
         if not (self.in_flight or self.has_been_refused):
             self.begin_cycle(now)
         self.in_flight += 1
-        self._admitted += 1
-        permit = Permit(release, self._admitted, now, self.in_flight)
+        self._admitted_count += 1
+        permit = Permit(release, self._admitted_count, now, self.in_flight)
         self._history.append(permit)
         if self.has_been_refused:
             if self.rate:
@@ -239,23 +239,28 @@ class Congestion:
             is_repeated = now - self._event_at < _SETTLING_TIME
             # Rare refusals despite a stated limit say nothing about the limit: they occur at the
             # start, if the server is busy, or if requests arrive late and in a burst.
-            accepted = self._accepted - self._accepted_at_event
-            is_start = not self._admitted_at_event and accepted < _START_REQUESTS
-            recent = max(0.0, self._recent_refusals - accepted / _ACCEPTED_PER_REFUSAL)
+            accepted_since = self._accepted_count - self._accepted_at_event
+            is_at_start = not self._admitted_at_event and accepted_since < _START_REQUESTS
+            recent_refusals = max(
+                0.0, self._recent_refusals - accepted_since / _ACCEPTED_PER_REFUSAL
+            )
             # A learned rate shows that the stated limit was too high before, so it is not trusted.
             is_rare = self.stated_rate is not None and (
-                is_start or recent < (_MAX_RARE_REFUSALS if self.rate is None else 1)
+                is_at_start or recent_refusals < (_MAX_RARE_REFUSALS if self.rate is None else 1)
             )
-            self._accepted_at_event, self._recent_refusals = self._accepted, recent + 1
+            self._accepted_at_event, self._recent_refusals = (
+                self._accepted_count,
+                recent_refusals + 1,
+            )
             self.rare_refusals += is_rare
-            self._admitted_at_event, self._event_at = self._admitted, now
+            self._admitted_at_event, self._event_at = self._admitted_count, now
             if self.closed_until is None and not is_rare:
                 self._reduce(permit, now, is_repeated=is_repeated, has_pause=pause > 0)
-            if is_rare and not (is_start or is_probe):
-                self._close(now, _SHORT_CLOSURE * _CLOSURE_FACTOR**recent, is_pause=True)
+            if is_rare and not (is_at_start or is_probe):
+                self._close(now, _SHORT_CLOSURE * _CLOSURE_FACTOR**recent_refusals, is_pause=True)
             elif is_repeated or is_probe or is_rare:
-                self._close(now, self._closure, is_pause=False)
-                self._closure = min(2 * self._closure, _LONGEST_CLOSURE)
+                self._close(now, self._next_closure, is_pause=False)
+                self._next_closure = min(2 * self._next_closure, _LONGEST_CLOSURE)
         elif self.window is not None:
             self._narrow(now)
         if pause:
@@ -263,13 +268,13 @@ class Congestion:
         self._refused_until = max(now, self.closed_until or now)
 
     @property
-    def _accepted(self) -> int:
-        return self._admitted - self.refusals
+    def _accepted_count(self) -> int:
+        return self._admitted_count - self.refusals
 
     @property
-    def _largest_step(self) -> float:
+    def _smallest_factor(self) -> float:
         # A stated limit is more reliable than a few refusals.
-        return _LARGEST_STEP if self.stated_rate is None else _LARGEST_STEP_IF_STATED
+        return _SMALLEST_FACTOR if self.stated_rate is None else _SMALLEST_FACTOR_IF_STATED
 
     def _close(self, now: float, seconds: float, *, is_pause: bool) -> None:
         """Admit nothing for some seconds, then one request as a probe or, after a pause, all."""
@@ -281,9 +286,13 @@ class Congestion:
 
     def _open(self, now: float) -> None:
         """Admit requests again, at the accepted rate; the measured time includes the closure."""
-        (began, accepted_before), closed_at, was_pause = self._cycle, self._closed_at, self.is_pause
+        (began_at, accepted_before), closed_at, was_pause = (
+            self._cycle,
+            self._closed_at,
+            self.is_pause,
+        )
         self.closed_until, self.is_pause, self._probe = None, False, None
-        self._closure = _FIRST_CLOSURE
+        self._next_closure = _FIRST_CLOSURE
         self._opened_at = now
         if now - closed_at < _FIRST_CLOSURE:
             return  # a short pause does not indicate a longer quota period
@@ -292,15 +301,19 @@ class Congestion:
             return
         # If the quota of a longer period was used up, the period includes the closure and ended
         # between the last refusal and the first acceptance.
-        open_seconds = max(closed_at - began, _SHORTEST_MEASUREMENT)
-        longest = max(now - began, open_seconds)
-        shortest = longest if was_pause else max(self._last_refused_at - began, open_seconds)
-        previous_rate = max(self.rate.target, (self._accepted - accepted_before) / open_seconds)
-        is_long = _SHORTEST_CYCLE <= longest <= _LONGEST_CYCLE and not was_pause
-        lowest = 0.0 if is_long else self._largest_step * previous_rate
-        target = max(lowest, previous_rate * open_seconds / shortest)
-        start = max(0.9 * lowest, 0.9 * previous_rate * open_seconds / longest)
-        self.rate = LearnedLimit(target, now, min(start, self.rate.value(now)))
+        open_seconds = max(closed_at - began_at, _SHORTEST_MEASUREMENT)
+        longest_period = max(now - began_at, open_seconds)
+        shortest_period = (
+            longest_period if was_pause else max(self._last_refused_at - began_at, open_seconds)
+        )
+        previous_rate = max(
+            self.rate.target, (self._accepted_count - accepted_before) / open_seconds
+        )
+        may_be_long_period = _SHORTEST_CYCLE <= longest_period <= _LONGEST_CYCLE and not was_pause
+        lowest_rate = 0.0 if may_be_long_period else self._smallest_factor * previous_rate
+        target_rate = max(lowest_rate, previous_rate * open_seconds / shortest_period)
+        start_rate = max(0.9 * lowest_rate, 0.9 * previous_rate * open_seconds / longest_period)
+        self.rate = LearnedLimit(target_rate, now, min(start_rate, self.rate.value(now)))
 
     def _reduce(self, permit: Permit, now: float, *, is_repeated: bool, has_pause: bool) -> None:
         """Allow nine tenths of the accepted calls in flight, of the accepted rate, or of both.
@@ -308,16 +321,16 @@ class Congestion:
         If the number of calls in flight was near its maximum, this number is the likely cause.
         """
         if not is_repeated:
-            self._cycle, self._next_cycle = self._next_cycle, (now, self._accepted)
+            self._cycle, self._next_cycle = self._next_cycle, (now, self._accepted_count)
         in_flight = self.in_flight + 1
         # A limit on calls in flight is not the cause if fewer calls were in flight than the limit
         # allows.
-        was_lower = self.window is not None and in_flight < 0.95 * self.window.target
-        if was_lower:
+        was_below_window = self.window is not None and in_flight < 0.95 * self.window.target
+        if was_below_window:
             self.window = None
-        is_crowded = not was_lower and in_flight >= 0.9 * self._peak
+        is_crowded = not was_below_window and in_flight >= 0.9 * self._peak
         if is_repeated:
-            is_crowded = not (was_lower or self._is_crowded)
+            is_crowded = not (was_below_window or self._is_crowded)
         else:
             self._accepted_peak, self._peak = self._peak, 0
         is_paced = is_repeated or has_pause or not is_crowded
@@ -341,17 +354,19 @@ class Congestion:
         A short measurement is not reliable. A few refusals correct a limit that is too high, but
         only minutes of growth correct a limit that is too low.
         """
-        in_force = self.stated_rate if self.rate is None else self.rate.value(now)
-        if in_force is None:
+        rate_in_force = self.stated_rate if self.rate is None else self.rate.value(now)
+        if rate_in_force is None:
             return rate
-        return min(in_force, max(rate, self._largest_step * in_force))
+        return min(rate_in_force, max(rate, self._smallest_factor * rate_in_force))
 
     def _rate_before(self, refused: Permit) -> float | None:
         """Return the rate of accepted calls before a refused one; ``None`` if they were too few."""
-        began, _ = self._cycle
+        began_at, _ = self._cycle
         for seconds in (1.0, 10.0, 60.0):
             # In the last second, calls that did not have to wait also count.
-            since = max(refused.admitted_at - seconds, self._opened_at if seconds == 1.0 else began)
+            since = max(
+                refused.admitted_at - seconds, self._opened_at if seconds == 1.0 else began_at
+            )
             count = 0
             for permit in reversed(self._history):
                 if permit.admitted_at < since:

@@ -63,12 +63,12 @@ class DayLimit:
             cost: The maximum cost of the call.
         """
         calls = "the project's calls" if self.owner == "project" else "all your projects' calls"
-        reset = time.strftime("%Y-%m-%d %H:%M", time.localtime(start_of_day(-1)))
+        next_day = time.strftime("%Y-%m-%d %H:%M", time.localtime(start_of_day(-1)))
         return BudgetError(
             f"today {calls}, including running ones, have used {dollars(self.amount - left)} of"
             f" {dollars(self.amount)}, and this one may cost {dollars(cost)} or more; nothing was"
             " sent.",
-            hint=f"Wait until the next day begins at {reset}, local time, or raise"
+            hint=f"Wait until the next day begins at {next_day}, local time, or raise"
             f" [limits] {DAY_LIMIT} in {display_path(self.settings)}.",
             code=DAY_LIMIT,
         )
@@ -83,15 +83,15 @@ class DayBudget:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._limits: dict[tuple[object, ...], list[DayLimit]] = {}
+        self._limits_by_amounts: dict[tuple[object, ...], list[DayLimit]] = {}
 
     def limits(self) -> list[DayLimit]:
         """Return the limits of the project and of the user."""
-        configured = tuple(self._config.day_limits())
-        limits = self._limits.get(configured)
+        amounts = tuple(self._config.day_limits())
+        limits = self._limits_by_amounts.get(amounts)
         if limits is None:  # cached, so that paths are not joined for each call
-            limits = [self._limit(folder, amount) for folder, amount in configured]
-            self._limits = {configured: limits}
+            limits = [self._limit(folder, amount) for folder, amount in amounts]
+            self._limits_by_amounts = {amounts: limits}
         return limits
 
     def _limit(self, folder: ConfigDir, amount: Decimal) -> DayLimit:
@@ -140,14 +140,14 @@ class DayBudget:
 
 
 def _unusable_file_error(limit: DayLimit, reason: str) -> ConfigError:
-    quoted = quoted_path(limit.costs.path)
+    quoted_file = quoted_path(limit.costs.path)
     is_busy = "locked" in reason or "interrupted" in reason
     return ConfigError(
         f"[limits] {DAY_LIMIT} needs today's costs, and {str(limit.costs.path)!r} cannot be"
         f" used: {reason.rstrip('.')}; nothing was sent.",
         hint=Hint("run_again")
         if is_busy
-        else f"Make it writable, or move it away, so that the sum begins at 0: `mv {quoted}"
-        f" {quoted}.off`. The file is needed only for the limit in"
+        else f"Make it writable, or move it away, so that the sum begins at 0: `mv {quoted_file}"
+        f" {quoted_file}.off`. The file is needed only for the limit in"
         f" {display_path(limit.settings)}.",
     )

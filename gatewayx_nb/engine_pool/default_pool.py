@@ -36,7 +36,7 @@ class _DefaultPool:
         """Make the default pool, if it exists, check for changed files on its next call."""
         pool = self._pool
         if pool is not None:
-            pool._live.expect_changes()  # noqa: SLF001 - a class of this package
+            pool._live_catalog.expect_changes()  # noqa: SLF001 - a class of this package
 
     def reset(self) -> None:
         """Close the default pool; the next use creates a new one."""
@@ -52,9 +52,9 @@ class _DefaultPool:
         Running calls finish in the old pool, which closes after the last of them.
         """
         with self._lock:
-            old, self._pool = self._pool, EnginePool()
-            if old is not None:
-                self._pool._take_over(old)  # noqa: SLF001 - a class of this package
+            old_pool, self._pool = self._pool, EnginePool()
+            if old_pool is not None:
+                self._pool._take_over(old_pool)  # noqa: SLF001 - a class of this package
 
     @contextlib.contextmanager
     def with_cassette(self, path: str | Path, mode: str | None) -> Iterator[Cassette]:
@@ -70,25 +70,25 @@ class _DefaultPool:
             cassette = router.open(cassette_path(path), mode, None, must_exist=False)
             stack.enter_context(cassette)
             with self._lock:
-                previous, self._pool = self._pool, pool
-            stack.callback(self._restore, previous)
-            if previous is not None:
-                pool._registry.references.default = previous._registry.references.default  # noqa: SLF001
-                stack.enter_context(previous._router.borrowed(cassette))  # noqa: SLF001
+                previous_pool, self._pool = self._pool, pool
+            stack.callback(self._restore, previous_pool)
+            if previous_pool is not None:
+                pool._registry.references.default = previous_pool._registry.references.default  # noqa: SLF001
+                stack.enter_context(previous_pool._router.borrowed(cassette))  # noqa: SLF001
             yield cassette
 
-    def _restore(self, previous: EnginePool | None) -> None:
+    def _restore(self, previous_pool: EnginePool | None) -> None:
         """Make the previous pool the default pool again, and close the current pool."""
         with self._lock:
-            pool, self._pool = self._pool, previous
+            pool, self._pool = self._pool, previous_pool
         if pool is not None:
             pool.close()
 
 
-_default = _DefaultPool()
-pool = with_one_line_errors(_default.get, "pool")
-rebuild, reset = _default.rebuild, _default.reset
-expect_changes, with_cassette = _default.expect_changes, _default.with_cassette
+_default_pool = _DefaultPool()
+pool = with_one_line_errors(_default_pool.get, "pool")
+rebuild, reset = _default_pool.rebuild, _default_pool.reset
+expect_changes, with_cassette = _default_pool.expect_changes, _default_pool.with_cassette
 
 
 def pool_getter(chosen_pool: EnginePool | None) -> Callable[[], EnginePool]:

@@ -40,7 +40,7 @@ class DryRun:
     @classmethod
     def of(cls, previews: Sequence[CallPreview]) -> DryRun:
         """Return the dry run of one or more calls."""
-        names = list(map(_reference, previews))
+        names = list(map(_reference_cell, previews))
         prompts = [preview.prompt for preview in previews]
         # Engines that do not support system prompts or schemas get these as part of the prompt.
         prompt = prompts[0] if len(set(prompts)) == 1 else _with_names(names, prompts)
@@ -60,20 +60,20 @@ class DryRun:
         return f"{self.table._repr_html_()}{html.preformatted_html(self.prompt)}{bodies}"
 
 
-def _reference(preview: CallPreview) -> str:
+def _reference_cell(preview: CallPreview) -> str:
     return f"{preview.engine}:{preview.model}".rstrip(":")
 
 
-def _destination(preview: CallPreview) -> str:
+def _destination_cell(preview: CallPreview) -> str:
     return urlsplit(preview.where).netloc or "this process"
 
 
-def _tokens_in(preview: CallPreview) -> str:
+def _tokens_in_cell(preview: CallPreview) -> str:
     low, high = preview.input_tokens.low, preview.input_tokens.high
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _cost(preview: CallPreview) -> str:
+def _cost_cell(preview: CallPreview) -> str:
     lowest, highest = preview.lowest_cost, preview.highest_cost
     if lowest is None:
         return "unpriced"
@@ -82,16 +82,16 @@ def _cost(preview: CallPreview) -> str:
     return dollars(highest) if lowest == highest else f"{dollars(lowest)} to {dollars(highest)}"
 
 
-def _tokens_out(preview: CallPreview) -> str:
+def _tokens_out_cell(preview: CallPreview) -> str:
     return "no limit" if preview.max_tokens is None else f"at most {preview.max_tokens:,}"
 
 
 _COLUMNS: tuple[TableColumn[CallPreview], ...] = (
-    TableColumn("dry run, nothing sent", _reference),
-    TableColumn("to", _destination),
-    TableColumn("tokens in", _tokens_in, "right"),
-    TableColumn("tokens out", _tokens_out, "right"),
-    TableColumn("cost", _cost, "right"),
+    TableColumn("dry run, nothing sent", _reference_cell),
+    TableColumn("to", _destination_cell),
+    TableColumn("tokens in", _tokens_in_cell, "right"),
+    TableColumn("tokens out", _tokens_out_cell, "right"),
+    TableColumn("cost", _cost_cell, "right"),
 )
 
 
@@ -101,9 +101,13 @@ def _with_names(names: list[str], texts: list[str]) -> str:
 
 def _body(preview: CallPreview) -> str:
     text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=_to_json)
-    rest = len(text) - _MAX_BODY_LENGTH
-    target = f"POST {preview.where}\n" if preview.where else ""
-    return target + text[:_MAX_BODY_LENGTH] + (f"\n… {rest} more characters" if rest > 0 else "")
+    omitted_count = len(text) - _MAX_BODY_LENGTH
+    request_line = f"POST {preview.where}\n" if preview.where else ""
+    return (
+        request_line
+        + text[:_MAX_BODY_LENGTH]
+        + (f"\n… {omitted_count} more characters" if omitted_count > 0 else "")
+    )
 
 
 def _to_json(value: object) -> object:

@@ -50,14 +50,14 @@ def check_texts(texts: Iterable[str]) -> list[str]:
         raise UsageError(
             "texts must be a list or a column, got a DataFrame.", hint="For example, `df['text']`."
         )
-    checked = [texts] if isinstance(texts, str) else list(texts)
-    for number, text in enumerate(checked):
+    text_list = [texts] if isinstance(texts, str) else list(texts)
+    for number, text in enumerate(text_list):
         if not isinstance(text, str) or not text:
             raise UsageError(
                 f"text {number} must be a non-empty str, got {text!r}.",
                 hint="Remove it from the texts.",
             )
-    return checked
+    return text_list
 
 
 async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:

@@ -23,8 +23,8 @@ def redact_exception(error: GatewayError, key: str) -> None:
 
     A provider may quote the key in its response, and tracebacks with locals would show it.
     """
-    fields = vars(error)  # `add_note` stores notes here
-    fields.update({name: _without_key(value, key) for name, value in fields.items()})
+    attributes = vars(error)  # `add_note` stores notes here
+    attributes.update({name: _without_key(value, key) for name, value in attributes.items()})
     error.args = (error.message,)
     for link in _chain(error):
         with contextlib.suppress(BaseException):  # reading an engine's exception may raise anything
@@ -45,8 +45,12 @@ def _without_key(value: object, key: str) -> object:
 
 
 def _hint_without_key(hint: Hint, key: str) -> Hint:
-    redacted = hint.with_arguments(lambda value: _without_key(value, key))
-    return redacted | _hint_without_key(hint.alternative, key) if hint.alternative else redacted
+    redacted_hint = hint.with_arguments(lambda value: _without_key(value, key))
+    return (
+        redacted_hint | _hint_without_key(hint.alternative, key)
+        if hint.alternative
+        else redacted_hint
+    )
 
 
 def _drop_links_with_key(link: BaseException, key: str) -> None:
@@ -69,15 +73,15 @@ def cause_without_key(cause: BaseException, key: str) -> BaseException | None:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception and its causes and contexts, each once."""
-    pending: list[BaseException | None] = [error]
-    visited: set[int] = set()  # chains may have cycles
-    while pending:
-        link = pending.pop()
-        if link is not None and id(link) not in visited:
-            visited.add(id(link))
+    pending_links: list[BaseException | None] = [error]
+    visited_ids: set[int] = set()  # chains may have cycles
+    while pending_links:
+        link = pending_links.pop()
+        if link is not None and id(link) not in visited_ids:
+            visited_ids.add(id(link))
             yield link
             with contextlib.suppress(BaseException):  # reading an engine's exception may raise
-                pending += _linked_exceptions(link)
+                pending_links += _linked_exceptions(link)
 
 
 def _linked_exceptions(error: BaseException) -> list[BaseException | None]:

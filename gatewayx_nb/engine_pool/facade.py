@@ -56,8 +56,8 @@ _FLUSH_TIMEOUT = 0.2
 
 def _passed_arguments(env: object, engines: object) -> list[str]:
     """Return the names of the passed arguments, which a worker process cannot read from a file."""
-    passed = {"env=": env is not None, "engines=": engines not in ((), [])}
-    return [name for name, is_passed in passed.items() if is_passed]
+    is_passed_by_name = {"env=": env is not None, "engines=": engines not in ((), [])}
+    return [name for name, is_passed in is_passed_by_name.items() if is_passed]
 
 
 class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
@@ -91,7 +91,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self._registry = registry = ModelRegistry(config, engines)
         self._usage = usage = UsageTracker(Ledger(ledger_path(config)), DayBudget(config))
         self._runtime = runtime = Runtime(registry)
-        self._live = LiveCatalog(config, registry, runtime, usage)
+        self._live_catalog = LiveCatalog(config, registry, runtime, usage)
         self._servers = MCPServers(config)
         self._create_router(_passed_arguments(env, engines))
         self._close_at_exit()
@@ -101,7 +101,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self.chats = chats = ChatStore(lambda: self._router)
         config, registry, runtime = self._config, self._registry, self._runtime
         planner = LivePlanner(config, registry, runtime, chats, self._usage, self._servers)
-        refresh = self._live.refresh_if_due
+        refresh = self._live_catalog.refresh_if_due
         self._router = router = CallRouter(planner, refresh)
         self._map_host = PoolMapHost(router, planner, refresh, passed_arguments, type(self))
 
@@ -160,7 +160,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """
         check_options({"model": model, "system": system})
         if model is not None:
-            self._live.refresh_if_due()
+            self._live_catalog.refresh_if_due()
             self._router.check_reference(model)
         chat = self.chats.get(name) if name else self.chats.create()
         chat.model, chat.system = model or chat.model, system or chat.system
@@ -247,8 +247,10 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         return [self._runtime.run(self._router.list_server(server))]
 
     def _named_server(self, name: str) -> MCPServer:
-        used = (state.server for state in self._servers.states() if state.server.name == name)
-        return next(used, MCPServer(name.removeprefix("mcp:")))
+        used_servers = (
+            state.server for state in self._servers.states() if state.server.name == name
+        )
+        return next(used_servers, MCPServer(name.removeprefix("mcp:")))
 
     def health(self, *names: str) -> Table[EngineHealth]:
         """Check concurrently that engines work; each has 10 seconds to answer.
@@ -295,7 +297,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         Raises:
             GatewayError: If the engine cannot be used.
         """
-        self._live.refresh_if_due()
+        self._live_catalog.refresh_if_due()
         return self._catalog.features(reference)
 
     def reload(self) -> Table[EngineStatus]:
@@ -305,7 +307,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
     def refresh(self) -> None:
         """Check now whether keys, settings or engine files have changed."""
-        self._live.refresh()
+        self._live_catalog.refresh()
 
     def default_model(self, *, to_call: bool = False) -> str:
         """Return the reference that is used for calls without one.
@@ -404,8 +406,11 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         Git is queried for at most two seconds, to find out whether it ignores or tracks key files.
         """
         self.refresh()
-        rows, started = self._registry.engines.rows(), self._runtime.started_engines()
-        return security_status(self._config, rows, self._registry.problems, started)
+        engine_rows, started_engines = (
+            self._registry.engines.rows(),
+            self._runtime.started_engines(),
+        )
+        return security_status(self._config, engine_rows, self._registry.problems, started_engines)
 
     def untrusted_engines(self) -> dict[str, list[Permission]]:
         """Return the permissions that the project's files need and the user has not granted.
@@ -460,8 +465,8 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
             TrustError: If a destination of a key is not allowed; nothing is written.
         """
         self.refresh()
-        engines, check = self._registry.engines.engine_by_name(), self._registry.check_import
-        return self._config.import_keys(Path(source), engines, confirm or check, user=user)
+        engines, check_import = self._registry.engines.engine_by_name(), self._registry.check_import
+        return self._config.import_keys(Path(source), engines, confirm or check_import, user=user)
 
     def close(self) -> None:
         """Cancel running calls, close all connections and write the ledger.
@@ -508,7 +513,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
     @property
     @override
     def _comparison_planner(self) -> CallRouter:
-        self._live.refresh_if_due()
+        self._live_catalog.refresh_if_due()
         return self._router
 
     @property
@@ -529,4 +534,4 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
     def _catalog(self) -> Catalog:
         cassette = self._router.replayed_cassette
         # Evaluated for each call, because the open cassette may have changed.
-        return ReplayCatalog(cassette, self._registry) if cassette else self._live
+        return ReplayCatalog(cassette, self._registry) if cassette else self._live_catalog

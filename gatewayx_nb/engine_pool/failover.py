@@ -47,21 +47,21 @@ class Failover:
         for call in calls:  # all calls write to the same partial answer
             call.partial = self.partial
         self._first_reference, self._attempts = first, attempts
-        self._current = calls[0]
+        self._current_call = calls[0]
 
     @property
     def timeout(self) -> float:
         """Seconds that a caller waits for all attempts, which share one deadline."""
-        return self._current.timeout
+        return self._current_call.timeout
 
     async def preview(self) -> CallPreview:
         """Return the preview of the first call that can be made; see `EngineCall.preview`."""
-        return await self._current.portal.arun(self._current.preview())
+        return await self._current_call.portal.arun(self._current_call.preview())
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the calls until one answers; see `EngineCall.run`."""
         try:
-            async with asyncio.timeout(self._current.limits.timeout):
+            async with asyncio.timeout(self._current_call.limits.timeout):
                 return await self._run_in_turn(emit)
         except TimeoutError:
             raise self.deadline_error() from None
@@ -72,7 +72,7 @@ class Failover:
             if isinstance(attempt, GatewayError):
                 failures.append(attempt)
                 continue
-            self._current = attempt
+            self._current_call = attempt
             fallback_from = self._first_reference if number else None
             self.partial.set_engine(attempt.target.name, attempt.target.model or "", fallback_from)
             try:
@@ -88,11 +88,11 @@ class Failover:
 
     def closed_error(self) -> TransportError:
         """Return the error to raise if the pool is closed during the call."""
-        return self._current.closed_error()
+        return self._current_call.closed_error()
 
     def deadline_error(self) -> DeadlineError:
         """Return the error to raise if the call exceeds its deadline."""
-        return self._current.deadline_error()
+        return self._current_call.deadline_error()
 
 
 def _combine_errors(failures: Iterable[GatewayError]) -> GatewayError:

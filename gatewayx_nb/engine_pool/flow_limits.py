@@ -54,27 +54,28 @@ class Bucket:
     """
 
     __slots__ = (
-        "_configured",
+        "_configured_limit",
         "_mean_amount",
-        "_recent",
-        "_reported",
-        "_second",
+        "_recent_amounts",
+        "_reported_limit",
+        "_second_length",
         "_slow_rate",
         "_slow_until",
-        "_used",
+        "_used_amount",
         "due",
         "limit",
         "total",
     )
 
     def __init__(self, configured: float | None = None) -> None:
-        self._configured = configured or math.inf
-        self._reported = math.inf
-        self.limit = self._configured
+        self._configured_limit = configured or math.inf
+        self._reported_limit = math.inf
+        self.limit = self._configured_limit
         self.due, self.total = 0.0, 0.0
         self._slow_rate, self._slow_until = math.inf, 0.0
-        self._recent: deque[tuple[float, float]] = deque()  # the amounts taken in the last second
-        self._used, self._mean_amount, self._second = 0.0, 1.0, _SECOND
+        # The amounts taken in the last second, with their times.
+        self._recent_amounts: deque[tuple[float, float]] = deque()
+        self._used_amount, self._mean_amount, self._second_length = 0.0, 1.0, _SECOND
 
     @property
     def is_limited(self) -> bool:
@@ -83,7 +84,7 @@ class Bucket:
 
     def lengthen_second(self) -> None:
         """Lengthen the window that counts as a second, because delays vary more than assumed."""
-        self._second = min(_LONGEST_SECOND, self._second + _SECOND_STEP)
+        self._second_length = min(_LONGEST_SECOND, self._second_length + _SECOND_STEP)
 
     def rate(self, now: float) -> float:
         """Return the units per second that may currently be used."""
@@ -98,18 +99,18 @@ class Bucket:
         self.due = max(self.due, now - catch_up) + amount / self.rate(now)
         self._mean_amount += 0.1 * (amount - self._mean_amount)
         if self.is_limited:
-            self._recent.append((now, amount))
-            self._used += amount
+            self._recent_amounts.append((now, amount))
+            self._used_amount += amount
 
     def ready_at(self, amount: float, now: float) -> float:
         """Return the time at which a call may start."""
-        recent = self._recent
-        while recent and recent[0][0] <= now - self._second:
-            self._used -= recent.popleft()[1]
-        if self.due > now or not recent or self._has_few_calls:
+        recent_amounts = self._recent_amounts
+        while recent_amounts and recent_amounts[0][0] <= now - self._second_length:
+            self._used_amount -= recent_amounts.popleft()[1]
+        if self.due > now or not recent_amounts or self._has_few_calls:
             return max(self.due, now)
-        is_full = self._used + amount > self.limit / 60 * _USED_SHARE_OF_SECOND
-        return recent[0][0] + self._second if is_full else now
+        is_full = self._used_amount + amount > self.limit / 60 * _USED_SHARE_OF_SECOND
+        return recent_amounts[0][0] + self._second_length if is_full else now
 
     def calls_per_second(self, now: float) -> float:
         """Return the number of average-sized calls that may start per second."""
@@ -125,12 +126,12 @@ class Bucket:
 
     def configure(self, configured: float | None, now: float) -> None:
         """Apply a changed limit from the settings."""
-        self._configured = configured or math.inf
+        self._configured_limit = configured or math.inf
         self._update(now)
 
     def rescale(self, ratio: float, now: float) -> None:
         """Multiply the limit that the provider reported."""
-        self._reported *= ratio
+        self._reported_limit *= ratio
         self._update(now)
 
     def apply_reported(  # noqa: PLR0913 - what a provider reports, and how to read it
@@ -154,7 +155,7 @@ class Bucket:
             share: Share of the reported limits that this process may use.
         """
         if limit is not None and 0 < limit < _UNLIMITED:
-            self._reported = limit * share
+            self._reported_limit = limit * share
             self._update(now)
         if left is None or not (0 <= left < _UNLIMITED and self.is_limited):
             return
@@ -174,10 +175,10 @@ class Bucket:
 
     def _update(self, now: float) -> None:
         """Set the limit; a debt is paid off at the new rate."""
-        former = self.rate(now)
-        self.limit = min(self._configured, self._reported)
-        if self.due > now and math.isfinite(former):
-            self.due = now + (self.due - now) * former / self.rate(now)
+        former_rate = self.rate(now)
+        self.limit = min(self._configured_limit, self._reported_limit)
+        if self.due > now and math.isfinite(former_rate):
+            self.due = now + (self.due - now) * former_rate / self.rate(now)
 
 
 class LearnedLimit:

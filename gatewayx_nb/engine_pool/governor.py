@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.congestion import Permit
     from gatewayx_nb.replies import RateLimits, Usage
 
-Bound = Literal[
+Bottleneck = Literal[
     "requests per minute",
     "tokens per minute",
     "concurrency",
@@ -31,7 +31,7 @@ Bound = Literal[
 ]
 """What limits the flow; "the provider's refusals" are 429 responses that state no limit."""
 
-_BOUND_BY_RESOURCE: dict[str, Bound] = {
+_BOTTLENECK_BY_RESOURCE: dict[str, Bottleneck] = {
     "requests": "requests per minute",
     "tokens": "tokens per minute",
     "input_tokens": "tokens per minute",
@@ -40,7 +40,7 @@ _BOUND_BY_RESOURCE: dict[str, Bound] = {
 
 _TOO_MANY_REQUESTS = 429
 
-_NO_FIELDS: Mapping[str, object] = {}
+_NO_ATTRIBUTES: Mapping[str, object] = {}
 
 _LONGEST_PAUSE = 60.0
 """Maximum pause in seconds for which a call without ``patience`` waits, as in `with_retries`."""
@@ -67,7 +67,7 @@ class Pace:
     waiting: int
     refusals: int
     paused_until: float | None
-    bound_by: Bound
+    bound_by: Bottleneck
 
 
 class _Waiter:
@@ -102,7 +102,7 @@ class Governor:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._congestion = Congestion()
-        self._refusal_fields: Mapping[str, object] = {}  # the attributes of the last refusal
+        self._refusal_attributes: Mapping[str, object] = {}  # the attributes of the last refusal
         self._rates, self._concurrency = Rates(), 1
         self._share = 1.0  # share of the limits; other processes use the rest
         self._buckets: dict[str, Bucket] = {}
@@ -111,7 +111,7 @@ class Governor:
         self._waiters: list[tuple[int, int, _Waiter]] = []
         self._waiting_count = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._bound: Bound = "the provider's speed"
+        self._bottleneck: Bottleneck = "the provider's speed"
 
     def forget(self) -> None:
         """Forget the learned limits, because the key or address has changed."""
@@ -132,11 +132,11 @@ class Governor:
         rates = [bucket.rate(now)] if bucket and bucket.is_limited else []
         rates += [learned.value(now)] if learned else []
         paused_until = congestion.closed_until if congestion.is_pause else None
-        bound: Bound = "the provider's speed"
+        bottleneck: Bottleneck = "the provider's speed"
         if waiting or paused_until is not None:
-            bound = self._bound
+            bottleneck = self._bottleneck
         elif congestion.in_flight >= self._concurrency:
-            bound = "concurrency"
+            bottleneck = "concurrency"
         return Pace(
             rate=min(rates, default=None),
             window=congestion.window_at(now, self._concurrency),
@@ -144,7 +144,7 @@ class Governor:
             waiting=waiting,
             refusals=congestion.refusals,
             paused_until=paused_until,
-            bound_by=bound,
+            bound_by=bottleneck,
         )
 
     def ticket(self) -> int:
@@ -221,20 +221,20 @@ class Governor:
     def release(self, permit: Permit, error: BaseException | None = None) -> None:
         """End a request with its outcome, and admit waiting requests."""
         now = self._loop.time()
-        fields = _fields(error)
+        attributes = _attributes(error)
         if issubclass(type(error), RateLimitError):
-            self._refusal_fields = fields
+            self._refusal_attributes = attributes
             rates = [bucket.calls_per_second(now) for bucket in self._buckets.values()]
             self._congestion.stated_rate = min(rates, default=None)
             earlier_rare_refusals = self._congestion.rare_refusals
-            self._congestion.note_refusal(permit, _seconds(fields.get("retry_after")), now)
+            self._congestion.note_refusal(permit, _seconds(attributes.get("retry_after")), now)
             if self._congestion.rare_refusals > earlier_rare_refusals:
                 for bucket in self._buckets.values():
                     bucket.lengthen_second()
             for _, _, waiter in self._waiters:
                 if not waiter.admission.done() and self._is_hopeless(waiter, now):
                     waiter.admission.set_exception(self._refusal_error(now))
-        elif error is None or fields.get("status") is not None:
+        elif error is None or attributes.get("status") is not None:
             self._congestion.note_answer(permit, now)
             if permit.usage is not None and permit.charges:
                 self._settle(permit, permit.usage, now)
@@ -251,7 +251,7 @@ class Governor:
         """Apply the limits that the headers of an answer report."""
         now = self._loop.time()
         splits_tokens = limits.input_tokens is not None or limits.output_tokens is not None
-        for name in _BOUND_BY_RESOURCE:
+        for name in _BOTTLENECK_BY_RESOURCE:
             limit = getattr(limits, name)
             # Anthropic's combined limit repeats the stricter of the other two limits.
             if limit is None or (name == "tokens" and splits_tokens):
@@ -262,9 +262,9 @@ class Governor:
                 # Requests that were sent before the limit was known may have used up this second's
                 # share.
                 bucket.due = self._congestion.end_of_burst(now)
-            _, total = permit.charges.get(name, (0.0, 0.0))
+            _, total_before = permit.charges.get(name, (0.0, 0.0))
             left, reset = getattr(limits, f"{name}_left"), getattr(limits, f"{name}_reset")
-            unseen, share = bucket.total - total, self._share
+            unseen, share = bucket.total - total_before, self._share
             bucket.apply_reported(limit, left, reset, unseen=unseen, now=now, share=share)
         self._admit_waiting()
 
@@ -292,10 +292,10 @@ class Governor:
         for name, amount in (("tokens", tokens + output), ("input_tokens", tokens)):
             bucket = self._buckets.get(name)
             if bucket is not None and amount * self._share > bucket.limit:
-                most = bucket.limit / self._share
+                max_tokens = bucket.limit / self._share
                 error = RateLimitError(
-                    f"the request must have at most {most:,.0f} tokens, the limit per"
-                    f" minute, got about {amount:,}.",
+                    f"the request must have at most {max_tokens:,.0f} tokens (the limit per"
+                    f" minute), got about {amount:,}.",
                     hint=as_hint("Shorten the prompt, or lower `max_tokens`.")
                     | Hint("use_other_engine"),
                     code="request_too_large",
@@ -317,11 +317,11 @@ class Governor:
         """Return when the next request may start; infinity if another request must end first."""
         congestion = self._congestion
         if congestion.in_flight >= self._concurrency:
-            self._bound = "concurrency"
+            self._bottleneck = "concurrency"
             return math.inf
-        ready_at, self._bound = congestion.opens_at(now), "the provider's refusals"
+        ready_at, self._bottleneck = congestion.opens_at(now), "the provider's refusals"
         if congestion.is_pause:
-            self._bound = "pause asked by the provider"
+            self._bottleneck = "pause asked by the provider"
         if congestion.closed_until is not None:
             return ready_at
         if congestion.in_flight >= congestion.window_at(now, self._concurrency):
@@ -329,7 +329,7 @@ class Governor:
         for name, bucket in self._buckets.items():
             bucket_ready_at = bucket.ready_at(amounts.get(name, 0.0), now)
             if bucket_ready_at > ready_at:
-                ready_at, self._bound = bucket_ready_at, _BOUND_BY_RESOURCE[name]
+                ready_at, self._bottleneck = bucket_ready_at, _BOTTLENECK_BY_RESOURCE[name]
         return ready_at
 
     def _admit_waiting(self) -> None:
@@ -361,7 +361,7 @@ class Governor:
         input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
         # Use an average, because an answer often has far fewer tokens than `max_tokens`.
         self._output_per_call += 0.1 * (output_tokens - self._output_per_call)
-        used = {
+        used_by_resource = {
             "tokens": input_tokens + output_tokens,
             # Anthropic does not count tokens that it reads from its cache.
             "input_tokens": input_tokens - (usage.cached_tokens or 0),
@@ -369,9 +369,9 @@ class Governor:
         }
         for name, (amount, _) in permit.charges.items():
             bucket = self._buckets.get(name)
-            if bucket is None or name not in used:
+            if bucket is None or name not in used_by_resource:
                 continue
-            surplus = used[name] - amount
+            surplus = used_by_resource[name] - amount
             # OpenAI counts `max_tokens` when it admits a request and returns nothing later.
             bucket.settle(max(0.0, surplus) if name == "tokens" else surplus, now)
 
@@ -386,7 +386,10 @@ class Governor:
 
     def _refusal_error(self, now: float) -> RateLimitError:
         """Return the error for a request that was not sent, with the last refusal's message."""
-        message, hint = self._refusal_fields.get("message"), self._refusal_fields.get("hint")
+        message, hint = (
+            self._refusal_attributes.get("message"),
+            self._refusal_attributes.get("hint"),
+        )
         until = self._congestion.closed_until if self._congestion.is_pause else None
         return RateLimitError(
             message if type(message) is str else "the provider refused the request.",
@@ -396,14 +399,14 @@ class Governor:
         )
 
 
-def _fields(error: BaseException | None) -> Mapping[str, object]:
+def _attributes(error: BaseException | None) -> Mapping[str, object]:
     """Return the attributes of an error; empty if they cannot be read."""
     if error is None:
-        return _NO_FIELDS
+        return _NO_ATTRIBUTES
     try:
         return vars(error)
     except BaseException:  # noqa: BLE001 - reading an engine's exception may raise anything
-        return _NO_FIELDS
+        return _NO_ATTRIBUTES
 
 
 def _seconds(delay: object) -> float:

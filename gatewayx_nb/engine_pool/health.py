@@ -45,18 +45,18 @@ class EngineHealth:
     error: str = ""
 
 
-def _works(row: EngineHealth) -> str:
+def _works_cell(row: EngineHealth) -> str:
     return "yes" if row.ok else "no"
 
 
-def _latency(row: EngineHealth) -> str:
+def _latency_cell(row: EngineHealth) -> str:
     return "" if row.latency is None else f"{row.latency:.2f} s"
 
 
 HEALTH_COLUMNS: tuple[TableColumn[EngineHealth], ...] = (
     TableColumn("engine", attrgetter("engine")),
-    TableColumn("works", _works),
-    TableColumn("latency", _latency, "right"),
+    TableColumn("works", _works_cell),
+    TableColumn("latency", _latency_cell, "right"),
     TableColumn("to do", attrgetter("error")),
 )
 """The columns of a table of health checks."""
@@ -83,7 +83,7 @@ def check_health(
         row.name: row.state == "ready" and registry.engines.is_project_engine(row.name)
         for row in rows
     }
-    skipped = [] if names else [name for name in is_skipped if is_skipped[name]]
+    skipped_names = [] if names else [name for name in is_skipped if is_skipped[name]]
     names_to_check = names or [name for name in is_skipped if not is_skipped[name]]
     targets: dict[str, Target | GatewayError] = {}
     # Remove duplicates: a local server known to be running is in both lists.
@@ -94,7 +94,7 @@ def check_health(
             if names and isinstance(error, EngineNotFoundError):
                 raise  # a misspelt name; other errors become rows of the result
             targets[name] = error
-    return _check(prober, targets, servers, usage, skipped)
+    return _check(prober, targets, servers, usage, skipped_names)
 
 
 def check_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,32 +117,40 @@ async def _check(
     targets: dict[str, Target | GatewayError],
     servers: dict[str, str],
     usage: UsageTracker,
-    skipped: Sequence[str],
+    skipped_names: Sequence[str],
 ) -> Table[EngineHealth]:
     # A server that the user has not started is not a failure, so it is not listed.
-    not_running = servers.keys() - set(await listening_servers(servers))
-    checked = {name: target for name, target in targets.items() if name not in not_running}
-    available = [target for target in checked.values() if not isinstance(target, GatewayError)]
-    answers = await prober.probe_all(available, _measure)
+    stopped_servers = servers.keys() - set(await listening_servers(servers))
+    checked_targets = {
+        name: target for name, target in targets.items() if name not in stopped_servers
+    }
+    usable_targets = [
+        target for target in checked_targets.values() if not isinstance(target, GatewayError)
+    ]
+    answer_by_engine = await prober.probe_all(usable_targets, _measure)
     rows = (
-        _row(name, target if isinstance(target, GatewayError) else answers[target.name], usage)
-        for name, target in sorted(checked.items())
+        _row(
+            name,
+            target if isinstance(target, GatewayError) else answer_by_engine[target.name],
+            usage,
+        )
+        for name, target in sorted(checked_targets.items())
     )
-    return Table(rows, HEALTH_COLUMNS, _skipped_note(skipped))
+    return Table(rows, HEALTH_COLUMNS, _skipped_note(skipped_names))
 
 
-def _skipped_note(skipped: Sequence[str]) -> Iterator[str]:
+def _skipped_note(skipped_names: Sequence[str]) -> Iterator[str]:
     """Yield a note on the project's engines, which are called only if they are named."""
-    if skipped:
-        hint = render(Hint("check_health", engine=skipped[0]))
-        yield f"Not checked, because this project defines them: {', '.join(skipped)}. {hint}"
+    if skipped_names:
+        hint = render(Hint("check_health", engine=skipped_names[0]))
+        yield f"Not checked, because this project defines them: {', '.join(skipped_names)}. {hint}"
 
 
 async def _measure(engine: LLMEngine) -> EngineHealth:
     start = time.monotonic()
-    ok = await is_healthy(engine)
-    error = "" if ok else "`health_check` returned False."
-    return EngineHealth(engine.name, ok, time.monotonic() - start, error)
+    is_working = await is_healthy(engine)
+    error = "" if is_working else "`health_check` returned False."
+    return EngineHealth(engine.name, is_working, time.monotonic() - start, error)
 
 
 def _row(name: str, answer: EngineHealth | GatewayError, usage: UsageTracker) -> EngineHealth:

@@ -54,7 +54,7 @@ class EngineInstance:
         self.is_retired = False
         self.closed = asyncio.Event()
         self.previous: EngineInstance | None = None
-        self._cleanup: asyncio.Task[None] | None = None
+        self._cleanup_task: asyncio.Task[None] | None = None
         self._loaded, self._target = loaded, target
         if loaded:
             # Keep the engine's modules importable as long as the instance exists.
@@ -78,9 +78,9 @@ class EngineInstance:
 
     async def wait_for_previous(self) -> None:
         """Wait until the previous instance is cleaned up, unless calls still use it."""
-        old, self.previous = self.previous, None
-        if old:
-            await old.close_if_idle()
+        old_instance, self.previous = self.previous, None
+        if old_instance:
+            await old_instance.close_if_idle()
 
     async def cancel(self) -> None:
         """Cancel the calls, then clean up; in the opposite order, the calls would fail."""
@@ -90,9 +90,9 @@ class EngineInstance:
         await asyncio.wait([self._begin_cleanup()])
 
     def _begin_cleanup(self) -> asyncio.Task[None]:
-        if self._cleanup is None:
-            self._cleanup = asyncio.create_task(self._clean_up())
-        return self._cleanup
+        if self._cleanup_task is None:
+            self._cleanup_task = asyncio.create_task(self._clean_up())
+        return self._cleanup_task
 
     async def _clean_up(self) -> None:
         try:
@@ -142,7 +142,7 @@ class EngineHost:
 
         The instance stays open until the ``with`` block ends.
         """
-        instance = await self._current(target)
+        instance = await self._current_instance(target)
         call = object()  # not the task, which may use the same engine several times
         # Register the call before the next await, so that the instance is not cleaned up.
         instance.calls[call] = asyncio.current_task()
@@ -158,12 +158,12 @@ class EngineHost:
         """Clean up an engine that was removed, after its last call."""
         while True:  # a call that was planned earlier may create another instance
             async with self._creation_lock:  # held by a call that is creating an instance
-                old, self._instance = self._instance, None
-            if old is None:
+                old_instance, self._instance = self._instance, None
+            if old_instance is None:
                 return
-            old.retire()
+            old_instance.retire()
             # Running calls close the instance when they end.
-            await old.closed.wait()
+            await old_instance.closed.wait()
 
     async def close(self) -> None:
         """Cancel the running calls and clean up."""
@@ -171,7 +171,7 @@ class EngineHost:
         self._is_closed, self._instance = True, None
         await asyncio.gather(*cleanups)
 
-    async def _current(self, target: Target) -> EngineInstance:
+    async def _current_instance(self, target: Target) -> EngineInstance:
         # This check takes no lock, because nearly every call finds the instance up to date.
         loaded = self.registry.current(target)
         if self._instance and self._instance.matches(target, loaded):
@@ -183,21 +183,21 @@ class EngineHost:
                 loaded = await asyncio.to_thread(self.registry.load, target)
             if self._instance and self._instance.matches(target, loaded):
                 return self._instance
-            new = EngineInstance(self._create(target, loaded), loaded, target)
-            self._replace(new)
-        return new
+            new_instance = EngineInstance(self._create(target, loaded), loaded, target)
+            self._replace(new_instance)
+        return new_instance
 
-    def _replace(self, new: EngineInstance) -> None:
+    def _replace(self, new_instance: EngineInstance) -> None:
         """Make an instance the current instance, and retire the previous one."""
-        self._instances.add(new)
+        self._instances.add(new_instance)
         if self._is_closed:  # a call that began before the closing is cancelled when the loop stops
-            new.is_retired = True
+            new_instance.is_retired = True
             return
-        new.previous, self._instance = self._instance, new
-        if new.previous:
-            if new.configuration != new.previous.configuration:
+        new_instance.previous, self._instance = self._instance, new_instance
+        if new_instance.previous:
+            if new_instance.configuration != new_instance.previous.configuration:
                 self.governor.forget()  # another key or address has other limits
-            new.previous.retire()
+            new_instance.previous.retire()
 
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
         """Create an instance."""
@@ -241,8 +241,8 @@ def _with_settings(engine: LLMEngine, target: Target) -> LLMEngine:
     if target.headers:
         if not isinstance(engine, HTTPEngine):
             raise ConfigError(
-                f"engine {target.name!r} is not an HTTP engine, so [engines.{target.name}] headers"
-                " has no effect.",
+                f"engine {target.name!r} is not an HTTP engine, so the headers of"
+                f" [engines.{target.name}] have no effect.",
                 hint="Delete that setting.",
                 engine=target.name,
             )

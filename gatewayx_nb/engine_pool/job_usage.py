@@ -42,10 +42,10 @@ class JobUsage(UsageTracker):
     ) -> None:
         super().__init__(pool.ledger, pool.day_budget)
         self.continue_from(pool)
-        self._pool, self._max_cost, self._earlier_cost = pool, max_cost, earlier_cost
+        self._pool_usage, self._max_cost, self._earlier_cost = pool, max_cost, earlier_cost
         self._session_limit = session_limit
-        self._reserved_by_job: dict[object, Decimal] = {}
-        self._sums: dict[tuple[str, str, str, bool], LedgerEntry] = {}
+        self._job_cost_by_call: dict[object, Decimal] = {}
+        self._sum_by_key: dict[tuple[str, str, str, bool], LedgerEntry] = {}
         self.cost = Decimal(0)
         self.unpriced = 0
         self.input_tokens = 0
@@ -73,14 +73,14 @@ class JobUsage(UsageTracker):
         If both the job and the session have a limit, this is the cost that counts towards the limit
         with the smaller remaining amount.
         """
-        session = super().spent
+        session_cost = super().spent
         if self._max_cost is None:
-            return session
+            return session_cost
         with self._lock:
-            job = self.total_cost + sum(self._reserved_by_job.values(), Decimal(0))
+            job_cost = self.total_cost + sum(self._job_cost_by_call.values(), Decimal(0))
         if self._session_limit is None:
-            return job
-        return max(job, self._max_cost - (self._session_limit - session))
+            return job_cost
+        return max(job_cost, self._max_cost - (self._session_limit - session_cost))
 
     @property
     def session_spent(self) -> Decimal:
@@ -92,13 +92,13 @@ class JobUsage(UsageTracker):
     def reserve(self, cost: Decimal) -> Iterator[None]:
         call = object()
         with self._lock:
-            self._reserved_by_job[call] = cost
+            self._job_cost_by_call[call] = cost
         try:
             with super().reserve(cost):
                 yield
         finally:
             with self._lock:
-                del self._reserved_by_job[call]
+                del self._job_cost_by_call[call]
 
     @override
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
@@ -119,8 +119,8 @@ class JobUsage(UsageTracker):
             self.output_tokens += entry.output_tokens or 0
             # Unpriced calls have their own sum, because their cost is unknown.
             key = (entry.engine, entry.model, entry.outcome, entry.is_unpriced)
-            existing = self._sums.get(key)
-            self._sums[key] = entry if existing is None else existing.plus(entry)
+            earlier_sum = self._sum_by_key.get(key)
+            self._sum_by_key[key] = entry if earlier_sum is None else earlier_sum.plus(entry)
 
     def set_earlier_cost(self, cost: Decimal) -> None:
         """Set the cost of the job's earlier runs."""
@@ -135,7 +135,7 @@ class JobUsage(UsageTracker):
     def take_sums(self) -> list[LedgerEntry]:
         """Return the sums since the previous call of this method."""
         with self._lock:
-            sums, self._sums = list(self._sums.values()), {}
+            sums, self._sum_by_key = list(self._sum_by_key.values()), {}
         return sums
 
     def budget_error(self, error: BudgetError) -> BudgetError:

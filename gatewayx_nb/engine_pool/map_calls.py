@@ -61,7 +61,7 @@ class MapCalls:
         governor = planner.runtime.host(target).governor if target else None
         self.usage = JobUsage(planner.usage, max_cost, earlier_cost, limits.max_cost)
         self._governor, self._target = governor, target
-        self._identities: dict[str, str] = {}
+        self._identity_by_reference: dict[str, str] = {}
         is_local = target is not None and target.name == LOCAL_ENGINE
         self.most_in_flight = limits.concurrency
         if is_local:
@@ -78,7 +78,7 @@ class MapCalls:
         self, prompt: Prompt, options: CallOptions, known_reply: Reply | None = None
     ) -> PlannedCall:
         """Return the call for a row; see `batch.MapEngines.plan`."""
-        return self._router.plan(prompt, options, streamed=False, known=known_reply)
+        return self._router.plan(prompt, options, streamed=False, known_reply=known_reply)
 
     def note_pace(self, figures: MapFigures) -> None:
         """Set the number of refusals and the current bottleneck in ``figures``."""
@@ -90,14 +90,14 @@ class MapCalls:
 
     def identity(self, reference: str) -> str:
         """Return the engine and model of a reference; see `batch.MapEngines.identity`."""
-        if reference not in self._identities:
+        if reference not in self._identity_by_reference:
             try:
                 is_live = self._target is not None
                 engine_and_model = " ".join(self._router.job_identity(reference)) if is_live else ""
             except GatewayError:  # raised again when the call is planned
                 engine_and_model = ""
-            self._identities[reference] = engine_and_model or reference
-        return self._identities[reference]
+            self._identity_by_reference[reference] = engine_and_model or reference
+        return self._identity_by_reference[reference]
 
     def estimates(self, requests: Sequence[RowRequest]) -> list[CallPreview]:
         """Return the estimated usage of each request; see `batch.MapEngines.estimates`."""
@@ -110,9 +110,12 @@ class MapCalls:
         rates_per_second = [rates.requests / 60] if rates.requests else []
         if self._governor and (rate := self._governor.pace.rate) is not None:
             rates_per_second.append(rate)
-        tokens = rates.tokens / 60 if rates.tokens else None
+        tokens_per_second = rates.tokens / 60 if rates.tokens else None
         return batch.Flow(
-            min(rates_per_second, default=None), tokens, self._recent_latency(), concurrency
+            min(rates_per_second, default=None),
+            tokens_per_second,
+            self._recent_latency(),
+            concurrency,
         )
 
     def _recent_latency(self) -> float | None:
@@ -125,5 +128,5 @@ class MapCalls:
             for entry in self.usage.history(_RECENT_CALLS)
             if entry.engine == name and entry.outcome == "ok" and model in (None, entry.model)
         ]
-        rows = sum(entry.rows for entry in entries)
-        return sum(entry.latency for entry in entries) / rows if rows else None
+        row_count = sum(entry.rows for entry in entries)
+        return sum(entry.latency for entry in entries) / row_count if row_count else None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import ResultsStore
 
 # Imported on first use, because most programs use neither batches nor a cluster.
-_load: Callable[[str], Any] = attach(
+_load_lazily: Callable[[str], Any] = attach(
     __name__,
     {
         "BatchCalls": "gatewayx_nb.engine_pool.batch_calls",
@@ -92,9 +92,11 @@ class PoolMapHost:
             )
         project = self._planner.config.project
         folder = str(project.root) if project else None
-        spec = _load("run_spec")(folder, self.job_identity(model), plan.options, plan.concurrency)
+        spec = _load_lazily("run_spec")(
+            folder, self.job_identity(model), plan.options, plan.concurrency
+        )
         engines = cast("MapCalls", plan.engines)
-        calls: ClusterCalls = _load("ClusterCalls")(
+        calls: ClusterCalls = _load_lazily("ClusterCalls")(
             client, engines, spec, plan.options, self._pool_type
         )
         return calls
@@ -102,7 +104,7 @@ class PoolMapHost:
     def batch_engines(self, max_cost: Decimal | None, earlier_cost: Decimal) -> BatchCalls:
         """Return the engines for a batch; see `batch.MapHost.batch_engines`."""
         self._refresh_if_due()
-        calls: BatchCalls = _load("BatchCalls")(self._planner, max_cost, earlier_cost)
+        calls: BatchCalls = _load_lazily("BatchCalls")(self._planner, max_cost, earlier_cost)
         return calls
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:

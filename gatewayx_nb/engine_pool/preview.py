@@ -102,13 +102,13 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         where = f"{engine.base_url.rstrip('/')}/{dialect.route(request).lstrip('/')}"
         body = dialect.payload(request)
     tokens = await _input_tokens(engine, request)
-    now, maximum = time.time(), _max_tokens(engine, request)
-    lowest = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
+    now, max_tokens = time.time(), _max_tokens(engine, request)
+    lowest_cost = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
     # An answer from a free model costs nothing, whatever its length.
-    highest = lowest if lowest == 0 else None
-    if maximum is not None:
-        usage = most_expensive_usage(engine, request, tokens.high, maximum)
-        highest = await cost_of(engine, request.model, usage, now)
+    highest_cost = lowest_cost if lowest_cost == 0 else None
+    if max_tokens is not None:
+        usage = most_expensive_usage(engine, request, tokens.high, max_tokens)
+        highest_cost = await cost_of(engine, request.model, usage, now)
     return CallPreview(
         engine.name,
         request.model,
@@ -116,17 +116,17 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         _prompt_text(request),
         body,
         tokens,
-        maximum,
-        lowest,
-        highest,
+        max_tokens,
+        lowest_cost,
+        highest_cost,
     )
 
 
 def _max_tokens(engine: LLMEngine, request: Request) -> int | None:
     """Return the maximum number of tokens of the answer; ``None`` if there is none."""
     # `params` may set the maximum under the provider's own name, which replaces the default.
-    default = None if any(limit_params(request.params)) else engine.default_max_tokens
-    return request.max_tokens or default
+    default_max = None if any(limit_params(request.params)) else engine.default_max_tokens
+    return request.max_tokens or default_max
 
 
 async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:

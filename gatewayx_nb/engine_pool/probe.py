@@ -139,17 +139,17 @@ def _plain_model(info: ModelInfo) -> ModelInfo:
 
 async def listening_servers(servers: Mapping[str, str]) -> list[str]:
     """Return the names of the servers that accept connections."""
-    accepted = await asyncio.gather(*map(_is_listening, servers.values()))
-    return [name for name, accepts in zip(servers, accepted, strict=True) if accepts]
+    are_listening = await asyncio.gather(*map(_is_listening, servers.values()))
+    return [name for name, is_listening in zip(servers, are_listening, strict=True) if is_listening]
 
 
 async def _is_listening(address: str) -> bool:
     # A host may be an invalid domain name, which is a `ValueError`.
     with contextlib.suppress(ConfigError, OSError, TimeoutError, ValueError):
-        parts = parse_base_url(address, "")
-        port = parts.port or (443 if parts.scheme == "https" else 80)
+        url_parts = parse_base_url(address, "")
+        port = url_parts.port or (443 if url_parts.scheme == "https" else 80)
         async with asyncio.timeout(_CONNECT_TIMEOUT):
-            _, writer = await asyncio.open_connection(parts.hostname, port)
+            _, writer = await asyncio.open_connection(url_parts.hostname, port)
         # Closing is not awaited, because nothing was written.
         writer.close()
         return True

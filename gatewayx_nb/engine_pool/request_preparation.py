@@ -83,10 +83,10 @@ def with_schema(request: Request, schema: ResponseSchema | None, engine: LLMEngi
         return replace(request, schema=engine_schema)
     takes_system = "system" in engine.features and takes(engine, "system")
     in_object = engine_schema is not None and not engine_schema
-    with_instruction = with_schema_in_prompt(
+    instructed_request = with_schema_in_prompt(
         request, schema, takes_system=takes_system, in_object=in_object
     )
-    return replace(with_instruction, schema=engine_schema)
+    return replace(instructed_request, schema=engine_schema)
 
 
 def _no_images_error(engine: str, registry: ModelRegistry) -> UnsupportedFeatureError:

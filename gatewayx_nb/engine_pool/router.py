@@ -170,7 +170,7 @@ class CallRouter:
         options: CallOptions,
         *,
         streamed: bool,
-        known: Reply | None = None,
+        known_reply: Reply | None = None,
     ) -> PlannedCall:
         """Plan a call; identical calls get their recordings in the order in which they are planned.
 
@@ -178,7 +178,7 @@ class CallRouter:
             prompt: The prompt.
             options: The options.
             streamed: Whether the caller receives the answer as it arrives.
-            known: A reply for the cassette to record instead of calling an engine.
+            known_reply: A reply for the cassette to record instead of calling an engine.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
@@ -188,10 +188,10 @@ class CallRouter:
         if not self._are_options_checked:
             options = check_options(options)
         if options.get("tools"):
-            # `known`, a stored reply, is ignored, because a cassette records each of its requests.
+            # `known_reply` is ignored, because a cassette records each request of a stored reply.
             return self.tool_host.plan(prompt, options, streamed=streamed)
         check_tool_options(options)
-        return self.plan_request(prompt, options, streamed=streamed, known=known)
+        return self.plan_request(prompt, options, streamed=streamed, known_reply=known_reply)
 
     def plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
@@ -206,29 +206,29 @@ class CallRouter:
         options: CallOptions,
         *,
         streamed: bool,
-        known: Reply | None = None,
+        known_reply: Reply | None = None,
     ) -> PlannedCall:
         """Plan one request, with normalized options; see `plan`."""
         cassette = None if options.get("fresh") else self.active_cassette
-        renew = bool(options.get("renew"))
-        if renew:
+        is_renewal = bool(options.get("renew"))
+        if is_renewal:
             _check_renew(cassette, options)
         if cassette is None:
             return self._planner.plan(prompt, options, streamed=streamed)
         call = self._prepare(cassette, prompt, options, streamed=streamed)
-        recorded = self._find_recording(cassette, call.key, renew=renew)
-        if isinstance(recorded, cassettes.RecordingSlot):
-            if known is not None:
-                known_call = KnownCall(self._planner.runtime.shared_portal, known)
-                return RecordedCall(known_call, cassette, recorded, call.messages[-1])
+        recording = self._find_recording(cassette, call.key, renew=is_renewal)
+        if isinstance(recording, cassettes.RecordingSlot):
+            if known_reply is not None:
+                known_call = KnownCall(self._planner.runtime.shared_portal, known_reply)
+                return RecordedCall(known_call, cassette, recording, call.messages[-1])
             try:
-                live = self._planner.plan(prompt, call.options, streamed=streamed)
+                live_call = self._planner.plan(prompt, call.options, streamed=streamed)
             except MissingKeyError as error:
                 raise _with_miss_reason(error, cassette, call.key) from None
-            return RecordedCall(live, cassette, recorded, call.messages[-1])
+            return RecordedCall(live_call, cassette, recording, call.messages[-1])
         return ReplayedCall(
             self._planner.runtime.shared_portal,
-            recorded,
+            recording,
             call_limits(options, self._planner.config.settings.limits).timeout,
             cassette.speed,
             schema=cast("Any", options.get("schema")),
@@ -254,10 +254,10 @@ class CallRouter:
     def plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
         """Plan a call to an engine, even if a cassette is open."""
         self._refresh_if_due()
-        checked = check_options(options)
-        if tools := checked.get("tools"):
-            checked["tools"] = self.tool_host.servers.expand_listed(tools)
-        return self._planner.plan(prompt, checked, streamed=True)
+        checked_options = check_options(options)
+        if tools := checked_options.get("tools"):
+            checked_options["tools"] = self.tool_host.servers.expand_listed(tools)
+        return self._planner.plan(prompt, checked_options, streamed=True)
 
     def list_server(self, server: MCPServer) -> Coroutine[Any, Any, MCPServerStatus]:
         """Return a coroutine that lists an MCP server's tools and returns its status."""
@@ -270,13 +270,16 @@ class CallRouter:
         The keys are looked up at most once a second, because a lookup is slower than a search.
         """
         keys: list[str] = []
-        due = -math.inf
+        due_at = -math.inf
 
         def mask(text: str) -> str:
-            nonlocal keys, due
+            nonlocal keys, due_at
             now = time.monotonic()
-            if now >= due:
-                keys, due = list(set(self._secrets().values())), now + _KEY_LOOKUP_INTERVAL
+            if now >= due_at:
+                keys, due_at = (
+                    list(set(self._secrets_by_name().values())),
+                    now + _KEY_LOOKUP_INTERVAL,
+                )
             return redact(text, keys)
 
         return mask
@@ -301,18 +304,18 @@ class CallRouter:
             store: Stores the embeddings if there are many texts.
         """
         self._refresh_if_due()
-        checked, cassette = check_texts(texts), self.active_cassette
+        checked_texts, cassette = check_texts(texts), self.active_cassette
         if cassette is None:
-            if len(checked) >= batch.MANY_TEXTS and store is not None:
-                return self._embed_stored(checked, model, store)
-            return self._planner.embed(checked, model)
+            if len(checked_texts) >= batch.MANY_TEXTS and store is not None:
+                return self._embed_stored(checked_texts, model, store)
+            return self._planner.embed(checked_texts, model)
         key = self.cassette_key(
-            model, cassettes.RequestBody(texts=tuple(map(cassette.redact, checked)))
+            model, cassettes.RequestBody(texts=tuple(map(cassette.redact, checked_texts)))
         )
-        recorded = self._find_recording(cassette, key)
-        if isinstance(recorded, cassettes.RecordingSlot):
-            return record_vectors(cassette, recorded, self._planner.embed(checked, model))
-        return replay_vectors(recorded)
+        recording = self._find_recording(cassette, key)
+        if isinstance(recording, cassettes.RecordingSlot):
+            return record_vectors(cassette, recording, self._planner.embed(checked_texts, model))
+        return replay_vectors(recording)
 
     def _embed_stored(
         self, texts: list[str], model: str, store: ResultsStore
@@ -347,9 +350,9 @@ class CallRouter:
         redact = cassettes.load_redact(
             config.settings.redact, folder.root, from_user_settings=hook is None
         )
-        return cassettes.Redaction(redact, self._secrets, config.settings.prompts)
+        return cassettes.Redaction(redact, self._secrets_by_name, config.settings.prompts)
 
-    def _secrets(self) -> dict[str, str]:
+    def _secrets_by_name(self) -> dict[str, str]:
         # The keys of engines that were passed to the pool are not in a file or variable.
         keys = self._planner.registry.engines.api_keys()
         engine_keys = {f"of engine {name}": key for name, key in keys.items()}
@@ -361,27 +364,33 @@ class CallRouter:
         """Prepare a call, and the key by which a cassette finds it."""
         slot = self._planner.chats.slot(options.get("chat"))
         request = build_request(prompt, "", options, streamed=streamed)
-        joined = join_conversation(request, slot)
+        full_request = join_conversation(request, slot)
         reference = options.get("model") or (slot.model if slot else None)
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
-        key = self.cassette_key(reference, cassettes.body_of(joined, fallback, cassette.redact))
+        key = self.cassette_key(
+            reference, cassettes.body_of(full_request, fallback, cassette.redact)
+        )
         options_with_slot: CallOptions = {**options, "chat": slot} if slot else options
         return _PreparedCall(key, options_with_slot, request.messages, slot)
 
     def cassette_key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
         """Return the key by which a cassette finds a request to a model."""
         registry = self._planner.registry
-        requested = reference or registry.references.default
-        resolved = requested
+        requested_reference = reference or registry.references.default
+        resolved_reference = requested_reference
         # A replay must not depend on the keys of this machine, which may decide the default.
-        if resolved is None and self.replayed_cassette is not None:
-            resolved = self._planner.config.settings.default_model
-        elif resolved is None:
+        if resolved_reference is None and self.replayed_cassette is not None:
+            resolved_reference = self._planner.config.settings.default_model
+        elif resolved_reference is None:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
-                resolved = registry.references.default_reference()
-        ref = registry.references.parse(resolved) if resolved else ModelRef("")
-        model = ref.model or registry.engines.default_model(ref.engine)
-        return cassettes.CassetteRequest(requested or "", ref.engine, ref.model or "", body, model)
+                resolved_reference = registry.references.default_reference()
+        model_ref = (
+            registry.references.parse(resolved_reference) if resolved_reference else ModelRef("")
+        )
+        model = model_ref.model or registry.engines.default_model(model_ref.engine)
+        return cassettes.CassetteRequest(
+            requested_reference or "", model_ref.engine, model_ref.model or "", body, model
+        )
 
     def _find_recording(
         self, cassette: Cassette, key: CassetteRequest, *, renew: bool = False
@@ -397,7 +406,7 @@ class CallRouter:
 
 def address_of(target: Target) -> str:
     """Return the base URL of a target's provider; empty if there is none."""
-    base_urls = (getattr(part, "base_url", "") for part in (target.source, target.instance))
+    base_urls = (getattr(owner, "base_url", "") for owner in (target.source, target.instance))
     return str(target.options.get("base_url") or next(filter(None, base_urls), ""))
 
 
@@ -429,12 +438,12 @@ def _resolve_mode(mode: str | None, env: Mapping[str, str]) -> tuple[Mode, str]:
     Raises:
         UsageError: If the mode or the variable is invalid.
     """
-    checked = None if mode is None else cassettes.parse_mode(mode)
+    checked_mode = None if mode is None else cassettes.parse_mode(mode)
     # The variable lets a whole test run record or replay without changes to its notebooks.
     if override := env.get("GATEWAYX_CASSETTE_MODE", "").strip():
         return cassettes.parse_mode(override, "GATEWAYX_CASSETTE_MODE"), "GATEWAYX_CASSETTE_MODE"
-    if checked:
-        return checked, ""
+    if checked_mode:
+        return checked_mode, ""
     is_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
     return ("replay", "CI") if is_ci else ("auto", "")
 

@@ -46,8 +46,8 @@ class Runtime:
         self._lock = threading.Lock()  # many threads make calls, but each host is created once
         self._process_id = os.getpid()
         self._hosts: dict[tuple[str, bool], EngineHost] = {}
-        self._retiring: set[EngineHost] = set()
-        self._shared: Portal | None = None
+        self._retiring_hosts: set[EngineHost] = set()
+        self._shared_portal: Portal | None = None
         self._is_retired = False
         self._share = 1.0
 
@@ -71,10 +71,10 @@ class Runtime:
             with self._lock:
                 host = self._hosts.get(key)  # another thread may have created it meanwhile
                 if host is None or host.portal.loop.is_closed():
-                    own_portal = (
+                    separate_portal = (
                         None if target.may_share_loop else Portal(f"gatewayx {target.name}")
                     )
-                    host = EngineHost(own_portal or self._get_shared_portal(), self._registry)
+                    host = EngineHost(separate_portal or self._get_shared_portal(), self._registry)
                     host.governor.set_share(self._share)
                     self._hosts[key] = host
         return host
@@ -131,12 +131,15 @@ class Runtime:
         deadline = time.monotonic() + _CLOSE_TIMEOUT
         self._reset_if_forked()
         with self._lock:
-            hosts, shared = [*self._hosts.values(), *self._retiring], self._shared
-            self._hosts, self._shared = {}, None
+            hosts, shared_portal = (
+                [*self._hosts.values(), *self._retiring_hosts],
+                self._shared_portal,
+            )
+            self._hosts, self._shared_portal = {}, None
         # The lock is released by now, because a call on another thread may need it in order to end.
         cleanups = [host.portal.submit(host.close()) for host in hosts]
         wait(cleanups, timeout=_CLOSE_TIMEOUT - _STOP_TIMEOUT)
-        portals = {host.portal for host in hosts} | ({shared} if shared else set())
+        portals = {host.portal for host in hosts} | ({shared_portal} if shared_portal else set())
         for portal in portals:  # stop all of them before waiting for the first one
             portal.stop()
         for portal in portals:
@@ -144,7 +147,7 @@ class Runtime:
 
     def _retire(self, keys: list[tuple[str, bool]]) -> None:
         for host in [self._hosts.pop(key) for key in keys]:
-            self._retiring.add(host)
+            self._retiring_hosts.add(host)
             retirement = host.portal.submit(host.retire())
             retirement.add_done_callback(functools.partial(self._close_portal, host))
 
@@ -155,15 +158,15 @@ class Runtime:
             return False
 
     def _close_portal(self, host: EngineHost, _: object) -> None:
-        self._retiring.discard(host)
-        is_last = self._is_retired and not (self._retiring or self._hosts)
-        if host.portal is not self._shared or is_last:
+        self._retiring_hosts.discard(host)
+        is_last = self._is_retired and not (self._retiring_hosts or self._hosts)
+        if host.portal is not self._shared_portal or is_last:
             host.portal.close()
 
     def _get_shared_portal(self) -> Portal:
-        if self._shared is None or self._shared.loop.is_closed():
-            self._shared = Portal("gatewayx", never_blocks=True)
-        return self._shared
+        if self._shared_portal is None or self._shared_portal.loop.is_closed():
+            self._shared_portal = Portal("gatewayx", never_blocks=True)
+        return self._shared_portal
 
     def _reset_if_forked(self) -> None:
         """Reset the state in a forked child; the parent's hosts are neither used nor closed.
@@ -172,10 +175,10 @@ class Runtime:
         """
         if self._process_id == os.getpid():
             return
-        _parent_hosts.append([*self._hosts.values(), *self._retiring])
+        _parent_hosts.append([*self._hosts.values(), *self._retiring_hosts])
         self._lock = threading.Lock()  # another thread may have held the old lock at the fork
-        self._process_id, self._hosts, self._shared = os.getpid(), {}, None
-        self._retiring = set()
+        self._process_id, self._hosts, self._shared_portal = os.getpid(), {}, None
+        self._retiring_hosts = set()
 
 
 def _closed_error() -> TransportError:
@@ -191,5 +194,5 @@ def close_runtime(runtime: Runtime, ledger: Ledger) -> None:
 
 def close_at_exit(runtime: weakref.ref[Runtime], ledger: weakref.ref[Ledger]) -> None:
     """Close a runtime and its ledger, unless they have been garbage-collected."""
-    if (running := runtime()) is not None and (open_ledger := ledger()) is not None:
-        close_runtime(running, open_ledger)
+    if (open_runtime := runtime()) is not None and (open_ledger := ledger()) is not None:
+        close_runtime(open_runtime, open_ledger)

@@ -65,15 +65,15 @@ class ServerTools:
             GatewayError: If a server cannot be used, or the cassette does not contain its tools.
             UsageError: If two tools have the same name.
         """
-        expanded: list[Tool] = []
+        expanded_tools: list[Tool] = []
         for source in tools:
             if isinstance(source, Tool):
-                expanded.append(source)
+                expanded_tools.append(source)
                 continue
-            listed = await self._list(source, options, redact)
-            expanded += self._servers.tools(source, listed, redact)
-        check_names(expanded)
-        return tuple(expanded)
+            listed_tools = await self._list(source, options, redact)
+            expanded_tools += self._servers.tools(source, listed_tools, redact)
+        check_names(expanded_tools)
+        return tuple(expanded_tools)
 
     def expand_listed(self, tools: object) -> tuple[Tool, ...]:
         """Return the tools, with each server replaced by the tools that it has already listed.
@@ -83,13 +83,13 @@ class ServerTools:
         Raises:
             UsageError: If a server has not listed its tools yet.
         """
-        listed = {state.server: state.tools for state in self._servers.states()}
-        expanded: list[Tool] = []
+        tools_by_server = {state.server: state.tools for state in self._servers.states()}
+        expanded_tools: list[Tool] = []
         for source in cast("Sequence[Tool | MCPServer]", tools):
             if isinstance(source, Tool):
-                expanded.append(source)
-            elif known := listed.get(source):
-                expanded += self._servers.tools(source, known, str)
+                expanded_tools.append(source)
+            elif listed_tools := tools_by_server.get(source):
+                expanded_tools += self._servers.tools(source, listed_tools, str)
             else:
                 raise UsageError(
                     f"the tools of the MCP server {source.name!r} are not known before its first"
@@ -97,19 +97,19 @@ class ServerTools:
                     hint=Hint("list_tools", name=source.name),
                     topic="mcp-server",
                 )
-        return tuple(expanded)
+        return tuple(expanded_tools)
 
     async def list_tools(self, server: MCPServer, redact: Callable[[str], str]) -> MCPServerStatus:
         """Return the status of a server with its tools.
 
         The server is started, unless a cassette is replayed.
         """
-        listed = await self._list(server, {}, redact)
+        listed_tools = await self._list(server, {}, redact)
         states = (state for state in self._servers.states() if state.server == server)
         state = next(states, None)
         if state is None or self._router.replayed_cassette:
-            return MCPServerStatus(server, server.address, "recorded", tuple(listed))
-        return replace(state, tools=tuple(listed))
+            return MCPServerStatus(server, server.address, "recorded", tuple(listed_tools))
+        return replace(state, tools=tuple(listed_tools))
 
     async def _list(
         self, server: MCPServer, options: CallOptions, redact: Callable[[str], str]
@@ -121,17 +121,17 @@ class ServerTools:
             f"mcp:{server.name}", "mcp", server.name, cassettes.listing_body(server.only)
         )
         try:
-            recorded = cassette.find(request, renew=bool(options.get("renew")))
+            recording = cassette.find(request, renew=bool(options.get("renew")))
         except CassetteMissError:
             raise CassetteMissError(
                 f"{cassette.path.name!r} does not contain the tools of the MCP server"
                 f" {server.name!r}.",
                 hint=cassette.record_hint(),
             ) from None
-        if isinstance(recorded, cassettes.RecordingSlot):
-            return await self._record(cassette, recorded, server, redact)
+        if isinstance(recording, cassettes.RecordingSlot):
+            return await self._record(cassette, recording, server, redact)
         try:
-            return decode_tools(recorded.text)
+            return decode_tools(recording.text)
         except ValueError as error:
             raise ConfigError(
                 f"{cassette.path.name!r}: {error}.",
@@ -145,16 +145,16 @@ class ServerTools:
         server: MCPServer,
         redact: Callable[[str], str],
     ) -> list[MCPTool]:
-        listed = await self._servers.list_tools(server, redact)
-        text = cassette.redact(encode_tools(listed))
+        listed_tools = await self._servers.list_tools(server, redact)
+        text = cassette.redact(encode_tools(listed_tools))
 
-        def entry() -> CassetteEntry:
+        def create_entry() -> CassetteEntry:
             return cassettes.CassetteEntry(
                 request=slot.request.body, text=text, **cassette.fields(slot)
             )
 
-        await asyncio.to_thread(cassette.record, entry)
-        return listed
+        await asyncio.to_thread(cassette.record, create_entry)
+        return listed_tools
 
 
 class ServerToolCall:
@@ -221,16 +221,16 @@ class _LatePartial:
     """The partial answer of a call, which is empty until the call has its tools."""
 
     def __init__(self, empty: PartialReply) -> None:
-        object.__setattr__(self, "_current", empty)
+        object.__setattr__(self, "_current_partial", empty)
 
     def begin(self, partial: PartialReply) -> None:
         """Delegate to the partial answer of a call, which gets the earlier start time."""
-        partial.started = self._current.started
-        object.__setattr__(self, "_current", partial)
+        partial.started = self._current_partial.started
+        object.__setattr__(self, "_current_partial", partial)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
-        return getattr(self._current, name)
+        return getattr(self._current_partial, name)
 
     @override
     def __setattr__(self, name: str, value: object) -> None:
-        setattr(self._current, name, value)
+        setattr(self._current_partial, name, value)

@@ -35,9 +35,11 @@ def with_schema_in_prompt(
     """
     instruction = f"Answer with {schema.instructions(in_object=in_object)}"
     if not takes_system:
-        *earlier, prompt = request.messages
+        *earlier_messages, prompt = request.messages
         return replace(
-            request, messages=(*earlier, *_with_instruction(prompt, instruction)), schema=None
+            request,
+            messages=(*earlier_messages, *_with_instruction(prompt, instruction)),
+            schema=None,
         )
     system = f"{request.system}\n\n{instruction}" if request.system else instruction
     return replace(request, system=system, schema=None)
@@ -129,12 +131,12 @@ def _describe_max_tokens(request: Request) -> str:
 
 
 def _mismatch_error(
-    schema: ResponseSchema, answers: str, partial: PartialReply, error: ValueError
+    schema: ResponseSchema, subject: str, partial: PartialReply, error: ValueError
 ) -> ProviderError:
     # With `--as json`, the caller has not passed a schema, so the message does not mention one.
     requirement = "must match the schema" if schema.is_given else "must be JSON"
     return ProviderError(
-        f"{answers} of {partial.engine!r} {requirement}: {error}.",
+        f"{subject} of {partial.engine!r} {requirement}: {error}.",
         hint=Hint("run_again") | "Use another model.",
         topic="invalid-answer",
     )

@@ -38,8 +38,8 @@ def texts_of(request: Request) -> list[str]:
         f"{tool.name}{tool.description}{json.dumps(tool.parameters, default=repr)}"
         for tool in request.tools
     ]
-    carried = (message.carried for message in request.messages if message.carried)
-    return texts + [text for turn in carried for text in _strings(turn.data)]
+    carried_turns = (message.carried for message in request.messages if message.carried)
+    return texts + [text for turn in carried_turns for text in _strings(turn.data)]
 
 
 def _strings(value: object) -> Iterator[str]:

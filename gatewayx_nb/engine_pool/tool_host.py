@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.tools import Approve, ToolLoop
 
 # Imported on first use, because most calls have no tools.
-_load: Callable[[str], Any] = attach(__name__, {"ToolLoop": "gatewayx_nb.tools"})[0]
+_load_lazily: Callable[[str], Any] = attach(__name__, {"ToolLoop": "gatewayx_nb.tools"})[0]
 
 _MAX_WORKERS = 32
 """Maximum number of functions of a map that run at the same time."""
@@ -57,7 +57,7 @@ class PoolToolHost:
             redact = router.redactor()  # shared by the rows, so that the keys are looked up once
             self.redactor = lambda: redact
         self.servers = ServerTools(router, planner.servers)
-        self._tools: dict[str, Tool] = {}
+        self._tool_by_name: dict[str, Tool] = {}
 
     def plan(
         self,
@@ -82,17 +82,17 @@ class PoolToolHost:
         tools = cast("tuple[Tool | MCPServer, ...]", options["tools"])
 
         def begin(
-            expanded: tuple[Tool, ...], caller_thread: CallerThread | None = None
+            expanded_tools: tuple[Tool, ...], caller_thread: CallerThread | None = None
         ) -> ToolLoop:
-            self._remember(expanded)
-            call_options: CallOptions = {**options, "tools": expanded}
+            self._remember(expanded_tools)
+            call_options: CallOptions = {**options, "tools": expanded_tools}
             check_tool_options(call_options)
             arguments = {"streamed": streamed, "caller_thread": caller_thread, **continuation}
-            loop: ToolLoop = _load("ToolLoop")(self, prompt, call_options, **arguments)
+            loop: ToolLoop = _load_lazily("ToolLoop")(self, prompt, call_options, **arguments)
             return loop
 
-        servers = [tool.name for tool in tools if isinstance(tool, MCPServer)]
-        if not servers:
+        server_names = [tool.name for tool in tools if isinstance(tool, MCPServer)]
+        if not server_names:
             return begin(cast("tuple[Tool, ...]", tools))
         is_live = self._router.active_cassette is None or options.get("fresh")
         if is_live and not options.get("fallback"):
@@ -100,7 +100,7 @@ class PoolToolHost:
             reference = options.get("model") or (slot.model if slot else None)
             self._planner.registry.resolve(reference)  # a missing key must not start a server
         expand = partial(self.servers.expand, tools, options, self.redactor())
-        return ServerToolCall(self.portal, expand, begin, options.get("model") or "", servers)
+        return ServerToolCall(self.portal, expand, begin, options.get("model") or "", server_names)
 
     def plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
@@ -112,15 +112,19 @@ class PoolToolHost:
         """
         turn = cast("OpenTurn", reply.open_turn)
         tools = options.get("tools") or self._recall(turn.tools)
-        merged = cast("CallOptions", {**turn.options, **options, "tools": tools})
-        has_model = merged.get("model") or merged.get("chat")
+        merged_options = cast("CallOptions", {**turn.options, **options, "tools": tools})
+        has_model = merged_options.get("model") or merged_options.get("chat")
         if not has_model and not self._is_default(reply.engine):
             # The default has changed, or the reply is a turn of a conversation: the results must
             # not be sent to another provider.
             if reply.replayed and self._router.replayed_cassette is None:
                 self._planner.registry.check_recorded(reply.engine)
-            merged["model"] = f"{reply.engine}:{reply.model}" if reply.model else reply.engine
-        return self.plan(turn.messages, merged, streamed=False, resumed=reply, submitted=results)
+            merged_options["model"] = (
+                f"{reply.engine}:{reply.model}" if reply.model else reply.engine
+            )
+        return self.plan(
+            turn.messages, merged_options, streamed=False, resumed=reply, submitted=results
+        )
 
     @property
     def portal(self) -> Portal:
@@ -158,8 +162,8 @@ class PoolToolHost:
         empty_results = [
             ToolResult(call.id, "", name=call.name) for call in messages[-1].tool_calls
         ]
-        answered = (*messages, Message("tool", empty_results))
-        request = build_request(answered, "", options, streamed=False)
+        answered_messages = (*messages, Message("tool", empty_results))
+        request = build_request(answered_messages, "", options, streamed=False)
         slot = self.slot(options.get("chat"))
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
         body = cassettes.body_of(join_conversation(request, slot), fallback, cassette.redact)
@@ -181,11 +185,11 @@ class PoolToolHost:
             return options
         map_options: CallOptions = {"approve": self.approve, **options}
         if map_options["approve"] == "ask":
-            _refuse_questions(tools)
+            _check_needs_no_permission(tools)
         if any(isinstance(tool, MCPServer) for tool in tools):
             if will_run:
-                expanding = self.servers.expand(tools, options, self.redactor())
-                tools = self._planner.runtime.run(expanding)
+                expand_call = self.servers.expand(tools, options, self.redactor())
+                tools = self._planner.runtime.run(expand_call)
             else:
                 tools = self.servers.expand_listed(tools)
             map_options["tools"] = tools
@@ -222,19 +226,19 @@ class PoolToolHost:
 
     def _remember(self, tools: Iterable[Tool]) -> None:
         """Keep tools by name, so that a reply, which is a plain value, can be continued."""
-        self._tools |= {tool.name: tool for tool in tools}
+        self._tool_by_name |= {tool.name: tool for tool in tools}
 
     def _recall(self, names: Iterable[str]) -> tuple[Tool, ...]:
         for name in names:
-            if name not in self._tools:
+            if name not in self._tool_by_name:
                 raise UsageError(
                     f"the function of the tool {name!r} is not known in this process.",
                     hint="Pass the functions with `tools=[…]`.",
                 )
-        return tuple(self._tools[name] for name in names)
+        return tuple(self._tool_by_name[name] for name in names)
 
 
-def _refuse_questions(tools: Iterable[Tool | MCPServer]) -> None:
+def _check_needs_no_permission(tools: Iterable[Tool | MCPServer]) -> None:
     """Refuse tools whose calls always need permission, because a map cannot ask for it.
 
     Raises:

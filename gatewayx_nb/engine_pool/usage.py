@@ -45,7 +45,7 @@ _MAX_COUNT = 2**63 - 1
 _MAX_DAYS = 36_500
 """Maximum number of days for which totals are computed: a century."""
 
-_CAPITAL = re.compile(r"[A-Z]")
+_CAPITAL_LETTER = re.compile(r"[A-Z]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,11 @@ class ModelUsage:
 _Row = ModelUsage | LedgerEntry | UsageTotals
 
 
-def _reference(row: ModelUsage | LedgerEntry) -> str:
+def _reference_cell(row: ModelUsage | LedgerEntry) -> str:
     return f"{row.engine}:{row.model}".rstrip(":")
 
 
-def _cost(entry: LedgerEntry) -> str:
+def _cost_cell(entry: LedgerEntry) -> str:
     return "unpriced" if entry.is_unpriced else dollars(entry.cost or Decimal(0))
 
 
@@ -104,19 +104,19 @@ def _count_text(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _calls(row: ModelUsage | UsageTotals) -> str:
+def _calls_cell(row: ModelUsage | UsageTotals) -> str:
     return _count_text(row.calls)
 
 
-def _failed(row: ModelUsage | UsageTotals) -> str:
+def _failed_cell(row: ModelUsage | UsageTotals) -> str:
     return str(row.failed or "")
 
 
-def _tokens_in(row: _Row) -> str:
+def _tokens_in_cell(row: _Row) -> str:
     return "?" if _lacks_tokens(row) else _count_text(row.input_tokens)
 
 
-def _tokens_out(row: _Row) -> str:
+def _tokens_out_cell(row: _Row) -> str:
     return "?" if _lacks_tokens(row) else _count_text(row.output_tokens)
 
 
@@ -127,25 +127,25 @@ def _lacks_tokens(row: _Row) -> bool:
     return row.calls > row.failed and not (row.input_tokens or row.output_tokens)
 
 
-def _cached(row: _Row) -> str:
+def _cached_cell(row: _Row) -> str:
     return f"{row.cached_tokens:,}" if row.cached_tokens else ""
 
 
-def _total_cost(row: ModelUsage | UsageTotals) -> str:
+def _total_cost_cell(row: ModelUsage | UsageTotals) -> str:
     return known_and_unpriced(row.cost, row.unpriced)
 
 
-def _latency(entry: LedgerEntry) -> str:
+def _latency_cell(entry: LedgerEntry) -> str:
     return f"{entry.latency:.1f} s"
 
 
-def _model_and_outcome(entry: LedgerEntry) -> str:
+def _model_and_outcome_cell(entry: LedgerEntry) -> str:
     """Return a call's model, and what is unusual about the call."""
     # The class of the error is split into words, so that a narrow page can break the line.
-    outcome = _CAPITAL.sub(r" \g<0>", entry.outcome).lower().strip()
+    outcome = _CAPITAL_LETTER.sub(r" \g<0>", entry.outcome).lower().strip()
     return ", ".join(
         [
-            _reference(entry),
+            _reference_cell(entry),
             *([outcome] if entry.outcome != "ok" else []),
             *([f"{entry.attempts:,} attempts"] if entry.attempts > entry.rows else []),
             *([f"{counted(entry.rows, 'row')} of {entry.job}"] if entry.job else []),
@@ -153,48 +153,48 @@ def _model_and_outcome(entry: LedgerEntry) -> str:
     )
 
 
-def _local_time(entry: LedgerEntry) -> str:
+def _local_time_cell(entry: LedgerEntry) -> str:
     ended = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
     return ended.removeprefix(time.strftime("%Y-%m-%d "))
 
 
 USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
-    TableColumn("model", _reference),
-    TableColumn("calls", _calls, "right"),
-    TableColumn("failed", _failed, "right", optional=True),
-    TableColumn("tokens in", _tokens_in, "right"),
-    TableColumn("cached", _cached, "right", optional=True),
-    TableColumn("tokens out", _tokens_out, "right"),
-    TableColumn("cost", _total_cost, "decimal"),
+    TableColumn("model", _reference_cell),
+    TableColumn("calls", _calls_cell, "right"),
+    TableColumn("failed", _failed_cell, "right", optional=True),
+    TableColumn("tokens in", _tokens_in_cell, "right"),
+    TableColumn("cached", _cached_cell, "right", optional=True),
+    TableColumn("tokens out", _tokens_out_cell, "right"),
+    TableColumn("cost", _total_cost_cell, "decimal"),
 )
 """The columns of a table of totals."""
 
 HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
-    TableColumn("ended", _local_time),
-    TableColumn("model", _model_and_outcome),
-    TableColumn("took", _latency, "right"),
-    TableColumn("tokens in", _tokens_in, "right"),
-    TableColumn("cached", _cached, "right", optional=True),
-    TableColumn("tokens out", _tokens_out, "right"),
-    TableColumn("cost", _cost, "decimal"),
+    TableColumn("ended", _local_time_cell),
+    TableColumn("model", _model_and_outcome_cell),
+    TableColumn("took", _latency_cell, "right"),
+    TableColumn("tokens in", _tokens_in_cell, "right"),
+    TableColumn("cached", _cached_cell, "right", optional=True),
+    TableColumn("tokens out", _tokens_out_cell, "right"),
+    TableColumn("cost", _cost_cell, "decimal"),
 )
 """The columns of a table of past calls."""
 
 
-def _group_name(row: UsageTotals) -> str:
+def _group_cell(row: UsageTotals) -> str:
     return row.key or ("single calls" if row.by == "job" else "unknown")
 
 
 def _totals_columns(by: UsageKey) -> tuple[TableColumn[UsageTotals], ...]:
     """Return the columns of a table of past totals."""
     return (
-        TableColumn(by, _group_name),
-        TableColumn("calls", _calls, "right"),
-        TableColumn("failed", _failed, "right", optional=True),
-        TableColumn("tokens in", _tokens_in, "right"),
-        TableColumn("cached", _cached, "right", optional=True),
-        TableColumn("tokens out", _tokens_out, "right"),
-        TableColumn("cost", _total_cost, "decimal"),
+        TableColumn(by, _group_cell),
+        TableColumn("calls", _calls_cell, "right"),
+        TableColumn("failed", _failed_cell, "right", optional=True),
+        TableColumn("tokens in", _tokens_in_cell, "right"),
+        TableColumn("cached", _cached_cell, "right", optional=True),
+        TableColumn("tokens out", _tokens_out_cell, "right"),
+        TableColumn("cost", _total_cost_cell, "decimal"),
     )
 
 
@@ -208,35 +208,40 @@ class UsageTracker:
 
     def __init__(self, ledger: Ledger, day_budget: DayBudget) -> None:
         self.ledger, self.day_budget = ledger, day_budget
-        self._totals: dict[tuple[str, str], ModelUsage] = {}
-        self._last_error: dict[str, str] = {}
-        self._reserved: dict[object, Decimal] = {}  # the maximum cost of each running call
+        self._total_by_model: dict[tuple[str, str], ModelUsage] = {}
+        self._last_error_by_engine: dict[str, str] = {}
+        # The maximum cost of each running call.
+        self._reserved_cost_by_call: dict[object, Decimal] = {}
         self._lock = threading.Lock()  # calls end on the event loops of several engines
 
     def continue_from(self, other: UsageTracker) -> None:
         """Share the totals of another pool's calls, including those that are still running."""
-        self._totals, self._reserved, self._lock = other._totals, other._reserved, other._lock
-        self._last_error = other._last_error
+        self._total_by_model, self._reserved_cost_by_call, self._lock = (
+            other._total_by_model,
+            other._reserved_cost_by_call,
+            other._lock,
+        )
+        self._last_error_by_engine = other._last_error_by_engine
 
     @property
     def spent(self) -> Decimal:
         """Total cost in US dollars, including the maximum cost of running calls."""
         with self._lock:
-            costs = (total.cost for total in self._totals.values())
-            return sum((*self._reserved.values(), *costs), Decimal(0))
+            costs = (total.cost for total in self._total_by_model.values())
+            return sum((*self._reserved_cost_by_call.values(), *costs), Decimal(0))
 
     @contextlib.contextmanager
     def reserve(self, cost: Decimal) -> Iterator[None]:
         """Reserve the maximum cost of a call while it is running."""
         call = object()
         with self._lock:
-            self._reserved[call] = cost
+            self._reserved_cost_by_call[call] = cost
         try:
             with self.day_budget.reserve(cost):
                 yield
         finally:
             with self._lock:
-                del self._reserved[call]
+                del self._reserved_cost_by_call[call]
 
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
         """Add a finished call to the totals and to the ledger.
@@ -259,14 +264,14 @@ class UsageTracker:
             if outcome not in _USER_ERRORS:
                 # An engine works if it completes its answer, even if the answer does not match the
                 # schema.
-                self._last_error[entry.engine] = "" if partial.finish_reason else error
+                self._last_error_by_engine[entry.engine] = "" if partial.finish_reason else error
         return entry
 
     def add_to_totals(self, entry: LedgerEntry) -> None:
         """Add calls to the totals, but not to the ledger."""
         key = (entry.engine, entry.model)
         with self._lock:
-            self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
+            self._total_by_model[key] = self._total_by_model.get(key, ModelUsage(*key)).plus(entry)
 
     def last_error(self, engine: str) -> str:
         """Return the error of an engine's last call; empty if the call succeeded.
@@ -274,7 +279,7 @@ class UsageTracker:
         Calls that failed because of a user error are ignored.
         """
         with self._lock:
-            return self._last_error.get(engine, "")
+            return self._last_error_by_engine.get(engine, "")
 
     def history(self, count: int) -> list[LedgerEntry]:
         """Return the last calls in the ledger; see `EnginePool.history`."""
@@ -290,10 +295,10 @@ class UsageTracker:
     def past_totals(self, by: UsageKey, days: int | None) -> Table[UsageTotals]:
         """Return the totals of past calls in the ledger; see `EnginePool.usage`."""
         if by not in USAGE_KEYS:
-            similar = did_you_mean(by, USAGE_KEYS) if isinstance(by, str) else ""
+            suggestion = did_you_mean(by, USAGE_KEYS) if isinstance(by, str) else ""
             raise UsageError(
                 f"by must be {', '.join(map(repr, USAGE_KEYS[:-1]))} or {USAGE_KEYS[-1]!r},"
-                f" got {short_repr(by)}.{similar}",
+                f" got {short_repr(by)}.{suggestion}",
                 hint="For example, `usage(by='day')`.",
             )
         if days is not None and (type(days) is not int or not 1 <= days <= _MAX_DAYS):
@@ -303,7 +308,7 @@ class UsageTracker:
             )
         with self._ledger_errors():
             rows = self.ledger.totals(by, start_of_day(days - 1) if days else 0.0)
-        notes = [f"Only {MAX_GROUPS:,} are shown."] if len(rows) == MAX_GROUPS else []
+        notes = [f"Only {MAX_GROUPS:,} rows are shown."] if len(rows) == MAX_GROUPS else []
         return Table(rows, _totals_columns(by), notes)
 
     @contextlib.contextmanager
@@ -326,7 +331,7 @@ class UsageTracker:
     def totals(self) -> Table[ModelUsage]:
         """Return the totals by engine and model."""
         with self._lock:
-            totals = [total for _, total in sorted(self._totals.items())]
+            totals = [total for _, total in sorted(self._total_by_model.items())]
         return Table(totals, USAGE_COLUMNS)
 
     def with_totals(self, row: EngineStatus) -> EngineStatus:
@@ -339,7 +344,7 @@ class UsageTracker:
             calls=sum(total.calls for total in totals),
             spend=sum((total.cost for total in totals), Decimal(0)),
             unpriced=sum(total.unpriced for total in totals),
-            last_error=self._last_error.get(row.name, ""),
+            last_error=self._last_error_by_engine.get(row.name, ""),
         )
 
 

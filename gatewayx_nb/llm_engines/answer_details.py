@@ -122,13 +122,13 @@ def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]
         if annotation_type.endswith("citation"):
             span = (fields.get("start_index"), fields.get("end_index"))
             start, end = (as_int(position) for position in span)
-            shifted = (
+            shifted_span = (
                 None if start is None else start + offset,
                 None if end is None else end + offset,
             )
             title = fields.get("title") or fields.get("filename")
             # OpenRouter adds the cited passage.
-            yield citation(fields.get("content"), title, fields.get("url"), span=shifted)
+            yield citation(fields.get("content"), title, fields.get("url"), span=shifted_span)
 
 
 def image_of(data: object, mime: object = "") -> Iterator[Image]:

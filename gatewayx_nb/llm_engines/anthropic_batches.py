@@ -59,7 +59,7 @@ class AnthropicBatches:
         parser: Callable[[str, ProviderErrors], Parser],
         statuses: Mapping[str, int],
     ) -> None:
-        self._engine, self.parser, self._statuses = engine, parser, statuses
+        self._engine, self.parser, self._status_by_error_type = engine, parser, statuses
 
     def group(self, request: Request) -> tuple[str, str]:  # noqa: ARG002 - models may differ
         """Return the same value for all requests, because a batch may contain different models."""
@@ -120,7 +120,7 @@ class AnthropicBatches:
                 return BatchResult(name, json.dumps(message) if message else "")
             case "errored":
                 error = as_dict(as_dict(result.get("error")).get("error"))
-                status = self._statuses.get(as_str(error.get("type")))
+                status = self._status_by_error_type.get(as_str(error.get("type")))
                 return BatchResult(name, error=errors.from_body({"error": error}, status))
             case "canceled" | "expired" as result_type:
                 code = "expired" if result_type == "expired" else "cancelled"
@@ -136,7 +136,7 @@ def _path(batch: str) -> str:
 
 def _batch(body: Mapping[str, Any]) -> RemoteBatch:
     counts = as_dict(body.get("request_counts"))
-    numbers = {name: as_int(counts.get(name)) or 0 for name in _COUNT_FIELDS}
+    count_by_state = {name: as_int(counts.get(name)) or 0 for name in _COUNT_FIELDS}
     status = as_str(body.get("processing_status"))
     is_cancelled = bool(body.get("cancel_initiated_at"))
     return RemoteBatch(
@@ -144,8 +144,8 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
         status=status,
         has_ended=status == "ended",
         no_result_code="cancelled" if is_cancelled else "missing",
-        rows=sum(numbers.values()) or None,
-        done=sum(numbers.values()) - numbers["processing"],
+        rows=sum(count_by_state.values()) or None,
+        done=sum(count_by_state.values()) - count_by_state["processing"],
         created_at=_time(body.get("created_at")) or 0.0,
         ended_at=_time(body.get("ended_at")),
         results=tuple(filter(None, [as_str(body.get("results_url"))])),

@@ -138,7 +138,7 @@ class AnthropicMessagesEngine(HTTPEngine):
             "max_tokens": request.max_tokens or self.default_max_tokens,
             "messages": list(_turns(request.messages)),
         }
-        optional = {
+        optional_fields = {
             "system": _system(request),
             # This marks the last message; the system prompt is marked separately.
             "cache_control": request.cache and _CACHE_MARK,
@@ -150,7 +150,7 @@ class AnthropicMessagesEngine(HTTPEngine):
             "tools": tool_declarations.anthropic_tools(request),
             "tool_choice": tool_declarations.anthropic_choice(request),
         }
-        payload = json_body.with_options(payload, optional, request.params)
+        payload = json_body.with_options(payload, optional_fields, request.params)
         is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED_TOKENS
         # `payload` comes last, so that `params` can override `stream`.
         return {"stream": request.streamed or is_long} | payload
@@ -170,9 +170,9 @@ class MessagesParser:
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = self.ended = False
         self._errors = errors
-        self._calls = ToolCallAssembler()
-        self._turn = anthropic_turn.BlockAssembler()
-        self._details = NewDetails(errors)
+        self._call_assembler = ToolCallAssembler()
+        self._block_assembler = anthropic_turn.BlockAssembler()
+        self._new_details = NewDetails(errors)
         self._is_paused = False
         self._usage: dict[str, Any] = {}
         self._has_answered = False
@@ -194,7 +194,7 @@ class MessagesParser:
             case "content_block_delta":
                 yield from self._extend_block(index, as_dict(event.get("delta")))
             case "content_block_stop":
-                yield from self._calls.finish(index)
+                yield from self._call_assembler.finish(index)
             case "message_delta":
                 usage = as_dict(event.get("usage"))
                 yield from self._end_message(as_dict(event.get("delta")), usage)
@@ -206,7 +206,7 @@ class MessagesParser:
         yield self._start_message(message)
         for index, block in enumerate(as_dicts(message.get("content"))):
             yield from self._start_block(index, block)
-            yield from self._calls.finish(index)
+            yield from self._call_assembler.finish(index)
         yield from self._end_message(message, {})
         yield Chunk(raw=message)
 
@@ -215,25 +215,25 @@ class MessagesParser:
         return Chunk(model=as_str(message.get("model")) or None, usage=usage_of(self._usage))
 
     def _start_block(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
-        self._turn.start(index, block)
+        self._block_assembler.start(index, block)
         yield from self._text_chunks(block)
         # The caller runs only these tools; the provider runs the tools of `server_tool_use`.
         if block.get("type") == "tool_use":
             # A stream starts with an empty object, and sends the arguments as `partial_json`.
             arguments = json.dumps(block["input"], ensure_ascii=False) if block.get("input") else ""
             call_id, name = as_str(block.get("id")), as_str(block.get("name"))
-            self._calls.add(index, call_id, name, arguments)
+            self._call_assembler.add(index, call_id, name, arguments)
             self._has_answered = True
 
     def _extend_block(self, index: int | None, delta: dict[str, Any]) -> Iterator[Chunk]:
         if text := as_str(delta.get("text")):
             self._has_answered = True
-            self._turn.add_text(index, text)
+            self._block_assembler.add_text(index, text)
             yield Chunk.of_text(text)
             return
         yield from self._text_chunks(delta)
-        self._calls.extend(index, as_str(delta.get("partial_json")))
-        self._turn.extend(index, delta)
+        self._call_assembler.extend(index, as_str(delta.get("partial_json")))
+        self._block_assembler.extend(index, delta)
 
     def _text_chunks(self, part: dict[str, Any]) -> Iterator[Chunk]:
         text, thinking = as_str(part.get("text")), as_str(part.get("thinking"))
@@ -252,15 +252,15 @@ class MessagesParser:
         if reason:
             self.finished, self._is_paused = True, reason == "pause_turn"
             yield from self._close()
-        finish = _FINISH_REASONS.get(reason, "other") if reason else None
-        yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
+        finish_reason = _FINISH_REASONS.get(reason, "other") if reason else None
+        yield Chunk(finish_reason=finish_reason, usage=usage_of(self._usage))
 
     def _close(self) -> Iterator[Chunk]:
         """Yield calls whose end a proxy omitted, and all contents other than text and calls."""
-        if self._calls:
-            yield Chunk(tool_calls=self._calls.finish_all())
-        details = self._turn.details(is_paused=self._is_paused)
-        yield from self._details.chunk(details, self._turn.size)
+        if self._call_assembler:
+            yield Chunk(tool_calls=self._call_assembler.finish_all())
+        details = self._block_assembler.details(is_paused=self._is_paused)
+        yield from self._new_details.chunk(details, self._block_assembler.size)
 
     def _refusal_error(self, details: dict[str, Any]) -> Exception:
         explanation = as_str(details.get("explanation")) or as_str(details.get("category"))
@@ -272,14 +272,14 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     """Parse the usage; cached tokens, which Anthropic counts separately, are added to the input."""
     uncached_tokens = as_int(usage.get("input_tokens"))
     written_tokens = as_int(usage.get("cache_creation_input_tokens"))
-    cached = as_int(usage.get("cache_read_input_tokens"))
+    cached_tokens = as_int(usage.get("cache_read_input_tokens"))
     details = as_dict(usage.get("output_tokens_details"))
     return Usage(
         input_tokens=None
         if uncached_tokens is None
-        else uncached_tokens + (written_tokens or 0) + (cached or 0),
+        else uncached_tokens + (written_tokens or 0) + (cached_tokens or 0),
         output_tokens=as_int(usage.get("output_tokens")),
-        cached_tokens=cached,
+        cached_tokens=cached_tokens,
         cache_write_tokens=written_tokens,
         reasoning_tokens=as_int(details.get("thinking_tokens")),
     )
@@ -325,8 +325,10 @@ def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
     The results of all calls must be in one message, before any text. Empty messages are rejected:
     https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls
     """
-    rows = ((_role(message), _blocks(message)) for message in messages if message.role != "system")
-    for role, group in itertools.groupby(filter(itemgetter(1), rows), key=itemgetter(0)):
+    blocks_by_role = (
+        (_role(message), _block_dicts(message)) for message in messages if message.role != "system"
+    )
+    for role, group in itertools.groupby(filter(itemgetter(1), blocks_by_role), key=itemgetter(0)):
         match [block for _, blocks in group for block in blocks]:
             case [{"type": "text", "text": text}]:
                 yield {"role": role, "content": text}
@@ -338,33 +340,33 @@ def _role(message: Message) -> str:
     return "assistant" if message.role == "assistant" else "user"
 
 
-def _blocks(message: Message) -> list[dict[str, Any]]:
+def _block_dicts(message: Message) -> list[dict[str, Any]]:
     if items := carried_items(message, anthropic_turn.DIALECT):
         return items
     match message.parts:
         # Images come first, as recommended in
         # https://platform.claude.com/docs/en/build-with-claude/vision.
         case [str(text), *others] if all(isinstance(part, Image) for part in others):
-            return list(map(_block, filter(_is_not_blank, (*others, text))))
+            return list(map(_block_dict, filter(_is_not_blank, (*others, text))))
         case parts:
-            return list(map(_block, filter(_is_not_blank, parts)))
+            return list(map(_block_dict, filter(_is_not_blank, parts)))
 
 
 def _is_not_blank(part: Part) -> bool:
     return not isinstance(part, str) or bool(part.strip())  # blank text is rejected
 
 
-def _block(part: Part) -> dict[str, Any]:
+def _block_dict(part: Part) -> dict[str, Any]:
     match part:
         case str():
             return {"type": "text", "text": part}
         case Image():
-            return _image(part)
+            return _image_block(part)
         case ToolCall():
             fields = {"id": _id(part), "name": part.name, "input": arguments_of(part)}
             return {"type": "tool_use", **fields}
         case ToolResult():
-            content = content_of(filter(_is_not_blank, part.parts), _block)
+            content = content_of(filter(_is_not_blank, part.parts), _block_dict)
             error_field = {"is_error": True} if part.is_error else {}
             return {
                 "type": "tool_result",
@@ -378,6 +380,9 @@ def _id(part: ToolCall | ToolResult) -> str:
     return accepted_id(part.id, _ACCEPTED_ID, 24)
 
 
-def _image(image: Image) -> dict[str, Any]:
-    inline = {"type": "base64", "media_type": image.mime, "data": image.base64}
-    return {"type": "image", "source": {"type": "url", "url": image.url} if image.url else inline}
+def _image_block(image: Image) -> dict[str, Any]:
+    base64_source = {"type": "base64", "media_type": image.mime, "data": image.base64}
+    return {
+        "type": "image",
+        "source": {"type": "url", "url": image.url} if image.url else base64_source,
+    }

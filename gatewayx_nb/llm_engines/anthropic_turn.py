@@ -36,21 +36,21 @@ class BlockAssembler:
     def __init__(self) -> None:
         self.size = 0
         self._blocks: dict[int | None, dict[str, Any]] = {}
-        self._texts: defaultdict[int | None, list[str]] = defaultdict(list)
-        self._inputs: defaultdict[int | None, list[str]] = defaultdict(list)
-        self._thoughts: defaultdict[tuple[int | None, str], list[str]] = defaultdict(list)
+        self._text_pieces: defaultdict[int | None, list[str]] = defaultdict(list)
+        self._input_pieces: defaultdict[int | None, list[str]] = defaultdict(list)
+        self._reasoning_pieces: defaultdict[tuple[int | None, str], list[str]] = defaultdict(list)
 
     def start(self, index: int | None, block: dict[str, Any]) -> None:
         """Start a block, which may already be complete."""
         self.size += 1 + len(as_list(block.get("citations")))
         self._blocks[index] = block
         for name in _REASONING_FIELDS:
-            self._thoughts.pop((index, name), None)
+            self._reasoning_pieces.pop((index, name), None)
 
     def add_text(self, index: int | None, text: str) -> None:
         """Add a piece of a block's text."""
         self.size += 1
-        self._texts[index].append(text)
+        self._text_pieces[index].append(text)
 
     def extend(self, index: int | None, delta: dict[str, Any]) -> None:
         """Add a piece of anything other than text to a block."""
@@ -58,9 +58,9 @@ class BlockAssembler:
         block = self._blocks.get(index, {})
         for name in _REASONING_FIELDS:
             if piece := as_str(delta.get(name)):
-                self._thoughts[index, name].append(piece)
+                self._reasoning_pieces[index, name].append(piece)
         if piece := as_str(delta.get("partial_json")):
-            self._inputs[index].append(piece)
+            self._input_pieces[index].append(piece)
         if citation_json := as_dict(delta.get("citation")):
             citations = block.get("citations")
             block["citations"] = citations if isinstance(citations, list) else []
@@ -93,18 +93,18 @@ class BlockAssembler:
         for index, first_block in self._blocks.items():
             block = dict(first_block)
             for name in _REASONING_FIELDS:
-                if pieces := self._thoughts.get((index, name)):
+                if pieces := self._reasoning_pieces.get((index, name)):
                     block[name] = "".join([as_str(block.get(name)), *pieces])
             if block.get("type") == "text":
                 block["text"] = self._text(index)
                 if not block.get("citations"):
                     block.pop("citations", None)
-            if index in self._inputs:
-                block["input"] = bounded_json.loads("".join(self._inputs[index]))
+            if index in self._input_pieces:
+                block["input"] = bounded_json.loads("".join(self._input_pieces[index]))
             yield block
 
     def _text(self, index: int | None) -> str:
-        return as_str(self._blocks[index].get("text")) + "".join(self._texts[index])
+        return as_str(self._blocks[index].get("text")) + "".join(self._text_pieces[index])
 
     def citations(self) -> Iterator[Citation]:
         """Yield the citations, each with the passage from its source."""

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
 
-MAX_LINE = 64 * 2**20
+MAX_LINE_BYTES = 64 * 2**20
 """Maximum size in bytes of a line of results, which is the answer to one row."""
 
-MAX_DOWNLOAD = 8 * 2**30
+MAX_DOWNLOAD_BYTES = 8 * 2**30
 """Maximum size in bytes of the results of one batch."""
 
 _UNSENT_CODES = ("dns", "connect", "proxy", "tls")
@@ -219,8 +219,8 @@ def payload_bytes(payload: Mapping[str, Any], engine: str) -> bytes:
     Raises:
         UsageError: If the body cannot be written as JSON.
     """
-    fields = {name: value for name, value in payload.items() if name not in _STREAM_FIELDS}
-    return encode_payload(fields, engine)
+    kept_fields = {name: value for name, value in payload.items() if name not in _STREAM_FIELDS}
+    return encode_payload(kept_fields, engine)
 
 
 async def read_object(
@@ -312,7 +312,7 @@ async def read_lines(response: Response, engine: HTTPEngine) -> AsyncIterator[by
         errors = ProviderErrors(engine.name, None, engine.api_key)
         raise errors.from_response(response.status, response.headers, await response.read())
     response.start_read_timeout()
-    async for line in response.lines(MAX_LINE, MAX_DOWNLOAD):
+    async for line in response.lines(MAX_LINE_BYTES, MAX_DOWNLOAD_BYTES):
         yield line
 
 

@@ -47,7 +47,7 @@ class ExtraFields:
         self._reasoning: list[str] = []
         self._details: list[dict[str, Any]] = []
         self._text_pieces: dict[str, list[str]] = {}  # the pieces of the last detail's texts
-        self._calls: dict[str, dict[str, Any]] = {}
+        self._extra_content_by_call: dict[str, dict[str, Any]] = {}
         self._has_sources = False
         self._new_details = NewDetails(errors)
         self._has_new_fields = False
@@ -68,7 +68,9 @@ class ExtraFields:
         for call in as_dicts(part.get("tool_calls")):
             # Google's endpoint: https://ai.google.dev/gemini-api/docs/thought-signatures
             if extra_content := as_dict(call.get("extra_content")):
-                self._calls[as_str(call.get("id"))] = {"extra_content": extra_content}
+                self._extra_content_by_call[as_str(call.get("id"))] = {
+                    "extra_content": extra_content
+                }
         urls = [as_dict(row.get("image_url")).get("url") for row in as_dicts(part.get("images"))]
         yield from details_chunk(
             citations=openai_citations(part.get("annotations")),
@@ -81,17 +83,22 @@ class ExtraFields:
 
         https://openrouter.ai/docs/use-cases/reasoning-tokens#preserving-reasoning-blocks
         """
-        last = self._details[-1] if self._details else {}
+        last_detail = self._details[-1] if self._details else {}
         key = (detail.get("type"), detail.get("index"))
-        if detail.get("index") is None or key != (last.get("type"), last.get("index")):
+        if detail.get("index") is None or key != (
+            last_detail.get("type"),
+            last_detail.get("index"),
+        ):
             self._join_texts()
             self._details.append(dict(detail))
             return
         for name, value in detail.items():
             if name in _JOINED_FIELDS:
-                self._text_pieces.setdefault(name, [as_str(last.get(name))]).append(as_str(value))
+                self._text_pieces.setdefault(name, [as_str(last_detail.get(name))]).append(
+                    as_str(value)
+                )
             elif value is not None:
-                last[name] = value
+                last_detail[name] = value
 
     def _join_texts(self) -> None:
         """Join the pieces of the last detail's texts."""
@@ -110,11 +117,11 @@ class ExtraFields:
             self._reasoning_field: reasoning,
             # Copies, because more details may be added.
             "reasoning_details": list(map(dict, self._details)),
-            "calls": dict(self._calls),
+            "calls": dict(self._extra_content_by_call),
         }
         nonempty_fields = {name: value for name, value in fields.items() if name and value}
         if nonempty_fields:
-            size = len(self._reasoning) + len(self._details) + len(self._calls)
+            size = len(self._reasoning) + len(self._details) + len(self._extra_content_by_call)
             data = {"dialect": _DIALECT, **nonempty_fields}
             yield from self._new_details.chunk(Details(carried=data), size)
 
@@ -127,21 +134,21 @@ class ExtraFields:
         yield from details_chunk(citations=citations)
 
 
-def carried_message(turn: Message, row: dict[str, Any]) -> dict[str, Any]:
+def carried_message(turn: Message, message: dict[str, Any]) -> dict[str, Any]:
     """Return a message with the fields that must be sent back to the server."""
     data = carried_data(turn, _DIALECT)
     if data is None:
-        return row
-    extra_fields = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
+        return message
+    extra_fields = {name: value for name, value in data.items() if name not in _FIELDS_NOT_COPIED}
     calls = as_dict(data.get("calls"))
-    if calls and "tool_calls" in row:
+    if calls and "tool_calls" in message:
         extra_fields["tool_calls"] = [
-            call | as_dict(calls.get(call["id"])) for call in as_dicts(row["tool_calls"])
+            call | as_dict(calls.get(call["id"])) for call in as_dicts(message["tool_calls"])
         ]
-    return row | extra_fields
+    return message | extra_fields
 
 
-_OWN_FIELDS = frozenset({"dialect", "turn", "calls", "role", "content", "tool_calls"})
+_FIELDS_NOT_COPIED = frozenset({"dialect", "turn", "calls", "role", "content", "tool_calls"})
 """Fields of a carried turn that this package adds or that every message has."""
 
 

@@ -44,7 +44,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "TOOL_CALL": "tool_calls",
 }
 
-_ERROR_STATUSES = {"ERROR": 500, "TIMEOUT": 504}
+_STATUS_BY_ERROR_REASON = {"ERROR": 500, "TIMEOUT": 504}
 """Finish reasons that report an error, with the equivalent HTTP status."""
 
 _STRICT_SCHEMA = SchemaRules(
@@ -89,7 +89,7 @@ class CohereChatEngine(HTTPEngine):
             "messages": list(_messages(request)),
             "stream": request.streamed,
         }
-        optional = {
+        optional_fields = {
             "temperature": request.temperature,
             "p": request.top_p,
             "max_tokens": request.max_tokens,
@@ -100,7 +100,7 @@ class CohereChatEngine(HTTPEngine):
             "tools": tool_declarations.chosen_tools(request),
             "tool_choice": tool_declarations.cohere_choice(request),
         }
-        return json_body.with_options(payload, optional, request.params)
+        return json_body.with_options(payload, optional_fields, request.params)
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -130,8 +130,8 @@ class CohereParser:
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = self.ended = False
         self._errors = errors
-        self._calls = ToolCallAssembler()
-        self._message = _MessageAssembler()
+        self._call_assembler = ToolCallAssembler()
+        self._message_assembler = _MessageAssembler()
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body, which has no ``type``."""
@@ -152,12 +152,12 @@ class CohereParser:
                 yield Chunk(request_id=as_str(event.get("id")) or None)
             case "content-start" | "content-delta":
                 content = as_dict(message.get("content"))
-                self._message.add_content(index, content)
+                self._message_assembler.add_content(index, content)
                 if row := event.get("logprobs"):
-                    self._message.logprobs.append(_logprob(as_dict(row)))
+                    self._message_assembler.logprobs.append(_logprob(as_dict(row)))
                 yield from _text_chunks(content)
             case "tool-plan-delta":
-                self._message.plan.append(as_str(message.get("tool_plan")))
+                self._message_assembler.plan.append(as_str(message.get("tool_plan")))
                 yield from _plan_chunks(message)
             case "citation-start":
                 self._add_citations([as_dict(message.get("citations"))])
@@ -165,7 +165,7 @@ class CohereParser:
                 self._start_call(index, as_dict(message.get("tool_calls")))
             case "tool-call-delta":
                 function = as_dict(as_dict(message.get("tool_calls")).get("function"))
-                self._calls.extend(index, as_str(function.get("arguments")))
+                self._call_assembler.extend(index, as_str(function.get("arguments")))
             case "tool-call-end":
                 yield from self._finish_call(index)
             case "message-end":
@@ -176,11 +176,11 @@ class CohereParser:
         message = as_dict(body.get("message"))
         yield Chunk(request_id=as_str(body.get("id")) or None)
         for index, part in enumerate(as_dicts(message.get("content"))):
-            self._message.add_content(index, part)
+            self._message_assembler.add_content(index, part)
             yield from _text_chunks(part)
-        self._message.plan.append(as_str(message.get("tool_plan")))
+        self._message_assembler.plan.append(as_str(message.get("tool_plan")))
         self._add_citations(as_dicts(message.get("citations")))
-        self._message.logprobs += map(_logprob, as_dicts(body.get("logprobs")))
+        self._message_assembler.logprobs += map(_logprob, as_dicts(body.get("logprobs")))
         yield from _plan_chunks(message)
         for index, call in enumerate(as_dicts(message.get("tool_calls"))):
             self._start_call(index, call)
@@ -190,36 +190,38 @@ class CohereParser:
 
     def _add_citations(self, rows: list[dict[str, Any]]) -> None:
         count = sum(max(1, len(as_list(row.get("sources")))) for row in rows)
-        self._errors.check_count(len(self._message.citations) + count)
-        self._message.citations += (source for row in rows for source in _sources(row))
+        self._errors.check_count(len(self._message_assembler.citations) + count)
+        self._message_assembler.citations += (source for row in rows for source in _sources(row))
 
     def _start_call(self, index: int | None, call: dict[str, Any]) -> None:
         function = as_dict(call.get("function"))
         name, arguments = as_str(function.get("name")), as_str(function.get("arguments"))
-        self._calls.add(index, as_str(call.get("id")), name, arguments)
+        self._call_assembler.add(index, as_str(call.get("id")), name, arguments)
 
     def _finish_call(self, index: int | None) -> Iterator[Chunk]:
-        for chunk in self._calls.finish(index):
+        for chunk in self._call_assembler.finish(index):
             yield self._calls_chunk(chunk.tool_calls)
 
     def _calls_chunk(self, calls: tuple[ToolCall, ...]) -> Chunk:
-        self._message.calls += calls
+        self._message_assembler.calls += calls
         return Chunk(tool_calls=calls)
 
     def _end(self, end: dict[str, Any]) -> Iterator[Chunk]:
         reason = as_str(end.get("finish_reason"))
-        if end.get("error") or reason in _ERROR_STATUSES:
+        if end.get("error") or reason in _STATUS_BY_ERROR_REASON:
             message = as_str(end.get("error")) or f"it ended with {reason}"
-            raise self._errors.from_body({"message": message}, _ERROR_STATUSES.get(reason, 500))
+            raise self._errors.from_body(
+                {"message": message}, _STATUS_BY_ERROR_REASON.get(reason, 500)
+            )
         self.finished = bool(reason)
-        if self._calls:  # some proxies omit the events that end calls
-            yield self._calls_chunk(self._calls.finish_all())
-        yield from self._message.details()
-        finish = _FINISH_REASONS.get(reason, "other") if reason else None
+        if self._call_assembler:  # some proxies omit the events that end calls
+            yield self._calls_chunk(self._call_assembler.finish_all())
+        yield from self._message_assembler.details()
+        finish_reason = _FINISH_REASONS.get(reason, "other") if reason else None
         usage = as_dict(end.get("usage"))
         billed_units = as_dict(usage.get("billed_units"))
         yield Chunk(
-            finish_reason=finish,
+            finish_reason=finish_reason,
             usage=usage_of(usage) if usage else None,
             billed=_tokens(billed_units) if billed_units else None,
         )
@@ -315,8 +317,8 @@ def _plan_chunks(message: dict[str, Any]) -> Iterator[Chunk]:
 
 def _messages(request: Request) -> Iterator[dict[str, Any]]:
     """Yield the messages of a request; version 2 has the roles and parts of Chat Completions."""
-    system = replace(request, messages=())
-    yield from chat_messages(system)
+    system_request = replace(request, messages=())
+    yield from chat_messages(system_request)
     for is_tool, group in itertools.groupby(request.messages, lambda turn: turn.role == "tool"):
         # The images of results follow the last result, so all of them are converted together.
         for turns in [tuple(group)] if is_tool else [(turn,) for turn in group]:
@@ -325,10 +327,10 @@ def _messages(request: Request) -> Iterator[dict[str, Any]]:
             else:
                 turn_request = replace(request, system=None, messages=turns)
                 results = [result for turn in turns for result in turn.tool_results]
-                rows = map(_with_plan, chat_messages(turn_request))
+                messages = map(_with_plan, chat_messages(turn_request))
                 # Images follow in an extra user message, to which no result belongs.
-                for row, result in itertools.zip_longest(rows, results):
-                    yield _with_documents(row, result) if result else row
+                for message, result in itertools.zip_longest(messages, results):
+                    yield _with_documents(message, result) if result else message
 
 
 def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
@@ -340,8 +342,8 @@ def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
         return message
     content = message["content"] or ""
     texts = [content] if isinstance(content, str) else [part["text"] for part in content]
-    plan = {"tool_plan": "\n\n".join(texts)} if any(texts) else {}
-    return {"role": message["role"], "tool_calls": message["tool_calls"], **plan}
+    plan_field = {"tool_plan": "\n\n".join(texts)} if any(texts) else {}
+    return {"role": message["role"], "tool_calls": message["tool_calls"], **plan_field}
 
 
 def _with_documents(message: dict[str, Any], result: ToolResult) -> dict[str, Any]:

@@ -50,7 +50,7 @@ https://ai.google.dev/gemini-api/docs/thought-signatures
 """
 
 _PLAIN_FIELDS = frozenset({"content", "index"})
-_NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
+_UNFINISHED_REASONS = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
 _STRICT_SCHEMA = SchemaRules(
     keywords=frozenset({"minimum", "maximum", "minItems", "maxItems"}),
@@ -105,14 +105,14 @@ class GeminiEngine(HTTPEngine):
         config = {
             name: value for name, value in _generation_config(request).items() if value is not None
         }
-        optional = {
+        optional_fields = {
             "systemInstruction": _text_content("user", system) if system else None,
             "generationConfig": config or None,
             "tools": tool_declarations.gemini_tools(request),
             "toolConfig": tool_declarations.gemini_config(request),
         }
         payload = {"contents": list(_contents(request.messages))}
-        return json_body.with_options(payload, optional, request.params)
+        return json_body.with_options(payload, optional_fields, request.params)
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -143,8 +143,8 @@ class GeminiParser:
         self._has_started = False
         self._has_tool_calls = False
         self._other_part_count = 0  # other than text, which every event may contain
-        self._turn = gemini_turn.PartAssembler()
-        self._details = NewDetails(errors)
+        self._part_assembler = gemini_turn.PartAssembler()
+        self._new_details = NewDetails(errors)
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -186,28 +186,28 @@ class GeminiParser:
         for part in parts:
             if not part:
                 continue
-            self._turn.parts.append(part)
+            self._part_assembler.parts.append(part)
             self._other_part_count += "text" not in part
             self._errors.check_count(self._other_part_count)
             yield from self._part(part)
         if not candidate.keys() <= _PLAIN_FIELDS:
-            self._turn.add_metadata(candidate)
+            self._part_assembler.add_metadata(candidate)
         reason = as_str(candidate.get("finishReason"))
         if reason.startswith("MALFORMED"):
             message = as_str(candidate.get("finishMessage")) or "the reply is malformed"
             raise self._errors.from_body({"error": {"status": reason, "message": message}})
-        if reason not in _NO_REASON:
+        if reason not in _UNFINISHED_REASONS:
             self.finished = True
-            finish = _FINISH_REASONS.get(reason, "other")
+            finish_reason = _FINISH_REASONS.get(reason, "other")
             # Replies with tool calls end with STOP too.
-            has_called = self._has_tool_calls and finish == "stop"
-            yield Chunk(finish_reason="tool_calls" if has_called else finish)
+            has_ended_with_calls = self._has_tool_calls and finish_reason == "stop"
+            yield Chunk(finish_reason="tool_calls" if has_ended_with_calls else finish_reason)
         elif self.finished and any("functionCall" in part for part in parts):
             # The call arrived after the finish reason.
             yield Chunk(finish_reason="tool_calls")
         if self.finished:
-            details = self._turn.details()
-            yield from self._details.chunk(details, self._turn.size)
+            details = self._part_assembler.details()
+            yield from self._new_details.chunk(details, self._part_assembler.size)
 
     def _part(self, part: dict[str, Any]) -> Iterator[Chunk]:
         if text := as_str(part.get("text")):
@@ -237,12 +237,12 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     https://ai.google.dev/api/generate-content#UsageMetadata
     """
     input_fields = ("promptTokenCount", "toolUsePromptTokenCount")
-    thoughts = as_int(usage.get("thoughtsTokenCount"))
+    thought_tokens = as_int(usage.get("thoughtsTokenCount"))
     return Usage(
         input_tokens=_sum(*(as_int(usage.get(name)) for name in input_fields)),
-        output_tokens=_sum(as_int(usage.get("candidatesTokenCount")), thoughts),
+        output_tokens=_sum(as_int(usage.get("candidatesTokenCount")), thought_tokens),
         cached_tokens=as_int(usage.get("cachedContentTokenCount")),
-        reasoning_tokens=thoughts,
+        reasoning_tokens=thought_tokens,
     )
 
 
@@ -316,7 +316,7 @@ def _turn_parts(turn: Message, unknown_ids: set[str]) -> Iterator[dict[str, Any]
     if parts := carried_items(turn, gemini_turn.DIALECT):
         yield from parts
         return
-    signature = {"thoughtSignature": _SIGNATURE_PLACEHOLDER}
+    signature_field = {"thoughtSignature": _SIGNATURE_PLACEHOLDER}
     for part in turn.parts:
         match part:
             case str():
@@ -325,8 +325,8 @@ def _turn_parts(turn: Message, unknown_ids: set[str]) -> Iterator[dict[str, Any]
                 yield _image_part(part)
             case ToolCall():
                 fields = {"id": part.id, "name": part.name, "args": arguments_of(part)}
-                yield {"functionCall": fields} | signature
-                signature = {}  # only the first call of a turn has a signature
+                yield {"functionCall": fields} | signature_field
+                signature_field = {}  # only the first call of a turn has a signature
             case ToolResult():
                 yield {"functionResponse": _function_response(part, unknown_ids)}
 

@@ -97,10 +97,10 @@ class PartAssembler:
 
 def _images(part: dict[str, Any]) -> Iterator[Image]:
     """Yield the image in a part, unless it is a thought."""
-    inline = as_dict(part.get("inlineData"))
-    mime = as_str(inline.get("mimeType"))
+    inline_data = as_dict(part.get("inlineData"))
+    mime = as_str(inline_data.get("mimeType"))
     if mime.startswith("image/") and not part.get("thought"):
-        yield from image_of(inline.get("data"), mime)
+        yield from image_of(inline_data.get("data"), mime)
 
 
 def _merged_parts(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -160,9 +160,9 @@ class _Positions:
         return character_count - bool(is_cut)
 
 
-def _count_characters(encoded: bytes) -> int:
+def _count_characters(utf8_bytes: bytes) -> int:
     """Return the number of characters that begin in a piece of UTF-8."""
-    return len(encoded.translate(None, _CONTINUATION_BYTES))
+    return len(utf8_bytes.translate(None, _CONTINUATION_BYTES))
 
 
 _BLOCK_SIZE = 4096
@@ -176,8 +176,8 @@ def _source(
     chunk: dict[str, Any], passage: object, span: tuple[int | None, int | None]
 ) -> Citation:
     source = next((as_dict(chunk[kind]) for kind in _SOURCE_KINDS if chunk.get(kind)), {})
-    rag = as_dict(source.get("ragChunk"))
-    page = source.get("pageNumber") or as_dict(rag.get("pageSpan")).get("firstPage")
+    rag_chunk = as_dict(source.get("ragChunk"))
+    page = source.get("pageNumber") or as_dict(rag_chunk.get("pageSpan")).get("firstPage")
     text = source.get("text") or passage
     return citation(text, source.get("title"), source.get("uri"), page, span)
 
@@ -186,8 +186,8 @@ def _logprobs(result: dict[str, Any]) -> Iterator[Logprob]:
     chosen_rows = as_dicts(result.get("chosenCandidates"))
     top_candidates = as_dicts(result.get("topCandidates"))
     for number, row in enumerate(chosen_rows):
-        top = top_candidates[number] if number < len(top_candidates) else {}
-        alternatives = tuple(map(_logprob, as_dicts(top.get("candidates"))))
+        top_candidate = top_candidates[number] if number < len(top_candidates) else {}
+        alternatives = tuple(map(_logprob, as_dicts(top_candidate.get("candidates"))))
         yield Logprob(_token(row), finite(row.get("logProbability")), alternatives)
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
 
-_MORE_TIMEOUT = 1.0
+_TRAILING_DATA_TIMEOUT = 1.0
 """Seconds to wait, once an answer is complete, for the usage or more tool calls."""
 
 _CLOSE_TIMEOUT = 0.1
@@ -136,12 +136,12 @@ class HTTPEngine(LLMEngine, ABC):
         return self._client
 
     def _checked_extra_headers(self) -> Mapping[str, str]:
-        own_names = {name.lower() for name in (*self.headers, self.key_header)}
+        engine_header_names = {name.lower() for name in (*self.headers, self.key_header)}
         for name in self.extra_headers:
-            if name.lower() in own_names:
+            if name.lower() in engine_header_names:
                 raise ConfigError(
-                    f"[engines.{self.name}] headers must not contain {name!r}, which the engine"
-                    " itself sets.",
+                    f"the headers of [engines.{self.name}] must not contain {name!r}, which the"
+                    " engine itself sets.",
                     hint="Delete it from the settings.",
                     engine=self.name,
                 )
@@ -206,7 +206,7 @@ class HTTPEngine(LLMEngine, ABC):
                         deadline = None
                         yield chunk
                     if parser.finished and deadline is None:
-                        deadline = asyncio.get_running_loop().time() + _MORE_TIMEOUT
+                        deadline = asyncio.get_running_loop().time() + _TRAILING_DATA_TIMEOUT
                 # A closed connection looks like the end of a stream; only the end mark shows the
                 # difference.
                 if not parser.finished:
@@ -263,8 +263,8 @@ class HTTPEngine(LLMEngine, ABC):
 
 def system_prompt(request: Request) -> str | None:
     """Return the system prompt and any system messages, for APIs without the role ``system``."""
-    turns = (turn.content for turn in request.messages if turn.role == "system")
-    return "\n\n".join(filter(None, (request.system, *turns))) or None
+    system_messages = (turn.content for turn in request.messages if turn.role == "system")
+    return "\n\n".join(filter(None, (request.system, *system_messages))) or None
 
 
 def _without_refused_turns(request: Request, status: int, body: bytes) -> Request | None:
@@ -273,8 +273,12 @@ def _without_refused_turns(request: Request, status: int, body: bytes) -> Reques
     Signatures and encrypted reasoning may be bound to a model, a key or the preceding turns:
     https://platform.claude.com/docs/en/build-with-claude/preserved-thinking
     """
-    has_carried = any(turn.carried for turn in request.messages)
-    if not has_carried or status not in _REFUSAL_STATUSES or not _CARRIED_DATA_WORDS.search(body):
+    has_carried_data = any(turn.carried for turn in request.messages)
+    if (
+        not has_carried_data
+        or status not in _REFUSAL_STATUSES
+        or not _CARRIED_DATA_WORDS.search(body)
+    ):
         return None
     messages = [Message(turn.role, turn.parts) for turn in request.messages]
     return replace(request, messages=sendable(messages, ""))
@@ -282,8 +286,8 @@ def _without_refused_turns(request: Request, status: int, body: bytes) -> Reques
 
 def _headers_chunk(response: Response) -> Chunk | None:
     """Return the request ID and the rate limits from the headers; ``None`` if there are none."""
-    ids = (response.headers.get(name) for name in _REQUEST_ID_HEADERS)
-    request_id = next(filter(None, ids), None)
+    request_ids = (response.headers.get(name) for name in _REQUEST_ID_HEADERS)
+    request_id = next(filter(None, request_ids), None)
     limits = rate_limits(response.headers, time.time())
     return Chunk(request_id=request_id, rate_limits=limits) if request_id or limits else None
 

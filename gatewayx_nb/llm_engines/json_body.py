@@ -31,7 +31,7 @@ _REASON_FIELDS = (
 )
 """Names of the fields that may contain the reason for an error, most informative first."""
 
-_MARKUP = re.compile(
+_MARKUP_PATTERN = re.compile(
     r"<(?:script|style)\b(?:.*?</\w+>|.*)|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE
 )
 """Scripts, style sheets, tags and character references of an HTML page."""
@@ -45,7 +45,7 @@ _MEANINGLESS_REASONS = frozenset({"error", "fail", "failed", "failure", "errors"
 _MAX_TOKENS = 2**60
 """Token counts of this size or more are implausible, and SQLite cannot store their sum."""
 
-_CHECK_BASE_URL = as_hint("Check the engine's base URL.") | Hint("list_engines")
+_BASE_URL_HINT = as_hint("Check the engine's base URL.") | Hint("list_engines")
 
 
 def parse(data: str | bytes) -> dict[str, Any]:
@@ -66,11 +66,11 @@ def parse(data: str | bytes) -> dict[str, Any]:
         ) from None
     except (ValueError, RecursionError):
         raise ProviderError(
-            f"the response is not JSON: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
+            f"the response is not JSON: {shorten(text, 80)!r}.", hint=_BASE_URL_HINT
         ) from None
     if not isinstance(value, dict):
         raise ProviderError(
-            f"the response is not a JSON object: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
+            f"the response is not a JSON object: {shorten(text, 80)!r}.", hint=_BASE_URL_HINT
         )
     return value
 
@@ -174,7 +174,7 @@ def _text_of(data: bytes) -> str:
     if text.lstrip()[:1] in ('"', "["):
         with contextlib.suppress(ValueError, RecursionError):
             return _reason(_load(text))
-    return " ".join(_MARKUP.sub(" ", text).split())
+    return " ".join(_MARKUP_PATTERN.sub(" ", text).split())
 
 
 def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
@@ -185,20 +185,20 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
     a daily quota or the reason in ``error.details``, or ``error.status``. Cohere and others send
     ``{"message": "text"}`` or ``{"error": "text"}``.
     """
-    inner = as_dict(body.get("error")) or body
-    details = as_dicts(inner.get("details"))  # a list from Google, an object from Anthropic
+    error_fields = as_dict(body.get("error")) or body
+    details = as_dicts(error_fields.get("details"))  # a list from Google, an object from Anthropic
     # The codes are ordered from the most specific to the most general.
     codes = (
         _daily_quota(details),
         *(detail.get("reason") for detail in details),
-        as_dict(inner.get("details")).get("error_code"),
-        inner.get("code"),
-        inner.get("status"),
-        inner.get("type"),
+        as_dict(error_fields.get("details")).get("error_code"),
+        error_fields.get("code"),
+        error_fields.get("status"),
+        error_fields.get("type"),
     )
     code = next((code for code in codes if isinstance(code, str) and code), None)
-    number = as_int(inner.get("code"))
-    return code, _reason(inner) or ("" if number is None else f"code {number}")
+    code_number = as_int(error_fields.get("code"))
+    return code, _reason(error_fields) or ("" if code_number is None else f"code {code_number}")
 
 
 def _reason(value: object, depth: int = 4) -> str:
@@ -234,8 +234,8 @@ def _daily_quota(details: list[dict[str, Any]]) -> str | None:
 def rejected_param(data: bytes) -> tuple[str, str]:
     """Return the parameter named by an error body, or ``""``, and the error message."""
     body = _error_body(data) or {}
-    inner = as_dict(body.get("error")) or body
-    return as_str(inner.get("param")), error_code_and_message(body)[1]
+    error_fields = as_dict(body.get("error")) or body
+    return as_str(error_fields.get("param")), error_code_and_message(body)[1]
 
 
 def retry_delay(data: bytes) -> float | None:

@@ -33,7 +33,7 @@ def sendable(messages: Iterable[Message], engine: str) -> tuple[Message, ...]:
     turns: list[Message] = []
     is_after_empty = False
     for message in messages:
-        turn = _with_own_data(message, engine)
+        turn = _without_foreign_data(message, engine)
         if _is_empty(turn):
             is_after_empty = True
             continue
@@ -44,7 +44,7 @@ def sendable(messages: Iterable[Message], engine: str) -> tuple[Message, ...]:
     return tuple(turns)
 
 
-def _with_own_data(message: Message, engine: str) -> Message:
+def _without_foreign_data(message: Message, engine: str) -> Message:
     carried = message.carried
     if carried is None or (carried.engine == engine and carried.fits(message)):
         return message

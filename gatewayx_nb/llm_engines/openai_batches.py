@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _DIGEST_KEY = "gatewayx"
 """The key under which a batch's metadata contains the digest."""
 
-_FINAL_STATES = {
+_NO_RESULT_CODE_BY_STATE = {
     "completed": "missing",
     "expired": "expired",
     "cancelled": "cancelled",
@@ -67,16 +67,16 @@ class OpenAIBatches:
         dialect: Callable[[Request], Dialect],
         parser: Callable[[str, ProviderErrors], Parser],
     ) -> None:
-        self._engine, self._dialect, self.parser = engine, dialect, parser
+        self._engine, self._dialect_of, self.parser = engine, dialect, parser
 
     def group(self, request: Request) -> tuple[str, str]:
         """Return the endpoint and the model, which must be the same for all rows of a batch."""
-        return f"/v1/{self._dialect(request).route(request)}", request.model
+        return f"/v1/{self._dialect_of(request).route(request)}", request.model
 
     def row(self, request: Request) -> bytes:
         """Return the part of a request's row after the custom ID."""
         endpoint, _ = self.group(request)
-        body = payload_bytes(self._dialect(request).payload(request), self._engine.name)
+        body = payload_bytes(self._dialect_of(request).payload(request), self._engine.name)
         return b'"method":"POST","url":"%b","body":%b}' % (endpoint.encode(), body)
 
     async def upload(self, file: Path) -> str:
@@ -159,8 +159,8 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
     return RemoteBatch(
         id=as_str(body.get("id")),
         status=status,
-        has_ended=status in _FINAL_STATES,
-        no_result_code=_FINAL_STATES.get(status, "missing"),
+        has_ended=status in _NO_RESULT_CODE_BY_STATE,
+        no_result_code=_NO_RESULT_CODE_BY_STATE.get(status, "missing"),
         rows=as_int(counts.get("total")) or None,
         done=(as_int(counts.get("completed")) or 0) + (as_int(counts.get("failed")) or 0),
         created_at=_time(body.get("created_at")) or 0.0,

@@ -133,13 +133,13 @@ class OpenAICompatibleEngine(HTTPEngine):
         if self.tool_rules == "mistral" or "user after tool" in self._refused_features:
             messages = list(_as_mistral_requires(messages))
         if "long ids" in self._refused_features:
-            messages = [_with_short_ids(row, _OPENAI_ID, 24) for row in messages]
+            messages = [_with_short_ids(message, _OPENAI_ID, 24) for message in messages]
         if self.reasoning_field:
             has_tools = request.tools or "tools" in request.params
-            has_called = any("tool_calls" in row for row in messages)
-            is_required = has_tools or has_called
-            convert = self._with_reasoning if is_required else self._without_reasoning
-            messages = list(map(convert, messages))
+            has_tool_calls = any("tool_calls" in message for message in messages)
+            is_required = has_tools or has_tool_calls
+            adapt_message = self._with_reasoning if is_required else self._without_reasoning
+            messages = list(map(adapt_message, messages))
         payload = {
             "model": request.model,
             "messages": messages,
@@ -150,7 +150,7 @@ class OpenAICompatibleEngine(HTTPEngine):
             and self.stream_usage
             and "stream_options" not in self._refused_features
         )
-        optional = {
+        optional_fields = {
             "stream_options": {"include_usage": True} if include_usage else None,
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -163,18 +163,18 @@ class OpenAICompatibleEngine(HTTPEngine):
             "tools": tool_declarations.chat_tools(request),
             "tool_choice": tool_declarations.chat_choice(request),
         }
-        return json_body.with_options(payload, optional, request.params)
+        return json_body.with_options(payload, optional_fields, request.params)
 
-    def _with_reasoning(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _with_reasoning(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return a message with its reasoning, which is empty if another model wrote the message.
 
         DeepSeek refuses an answer without the field:
         https://api-docs.deepseek.com/guides/thinking_mode#tool-calls
         """
-        return {self.reasoning_field: ""} | row if row["role"] == "assistant" else row
+        return {self.reasoning_field: ""} | message if message["role"] == "assistant" else message
 
-    def _without_reasoning(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in row.items() if name != self.reasoning_field}
+    def _without_reasoning(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in message.items() if name != self.reasoning_field}
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -230,8 +230,8 @@ class ChatParser:
         # The pieces of text sent so far, and their total length, by the name of the field.
         self._sent_texts: defaultdict[str, list[str]] = defaultdict(list)
         self._sent_lengths: Counter[str] = Counter()
-        self._calls = ToolCallAssembler()
-        self._extra = ExtraFields(errors, reasoning_field)
+        self._call_assembler = ToolCallAssembler()
+        self._extra_fields = ExtraFields(errors, reasoning_field)
 
     def feed(self, data: str) -> Iterable[Chunk]:
         """Return the chunks of one event's data, or of a whole body."""
@@ -254,7 +254,7 @@ class ChatParser:
             if not choice.get("index"):  # only the first of several choices (`n`)
                 yield from self._choice(choice)
         if self.finished:
-            yield from self._extra.sources(body)
+            yield from self._extra_fields.sources(body)
         # Groq's field in a stream: https://console.groq.com/docs/api-reference#chat-create
         usage = as_dict(body.get("usage")) or as_dict(as_dict(body.get("x_groq")).get("usage"))
         if usage or is_whole:
@@ -278,7 +278,7 @@ class ChatParser:
             yield Chunk.of_text(text, reasoning)
         is_plain = text and (len(part) == 1 or part.keys() <= _PLAIN_FIELDS)
         if not is_plain or choice.get("logprobs"):
-            yield from self._extra.add(choice, part)
+            yield from self._extra_fields.add(choice, part)
         for position, call in enumerate(as_dicts(part.get("tool_calls"))):
             self._add_call(call, position)
         # The deprecated predecessor of `tool_calls`: https://platform.openai.com/docs/api-reference/chat
@@ -287,14 +287,14 @@ class ChatParser:
         reason = as_str(choice.get("finish_reason"))
         if reason == "error":
             raise self._errors.from_body(choice)
-        is_repeated = self.finished and not self._calls
+        is_repeated = self.finished and not self._call_assembler
         if reason and not is_repeated:
             self.finished = True
             yield self._end(reason)
-        elif self.finished and self._calls.are_complete:  # calls after the finish reason
+        elif self.finished and self._call_assembler.are_complete:  # calls after the finish reason
             yield self._end("tool_calls")
         if self.finished:
-            yield from self._extra.carried()
+            yield from self._extra_fields.carried()
 
     def _new_part(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Return the part of a message that has not been sent before."""
@@ -311,7 +311,7 @@ class ChatParser:
                 name: self._new_text(name, text, is_last=is_last) for name, text in texts.items()
             }
         # A message after deltas repeats them; only its tool calls may be new.
-        is_repeated = self.finished or self._calls
+        is_repeated = self.finished or self._call_assembler
         return {} if is_repeated else {"tool_calls": message.get("tool_calls")}
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
@@ -332,20 +332,20 @@ class ChatParser:
         text = json.dumps(arguments) if isinstance(arguments, dict) else as_str(arguments)
         # The calls of a whole body have no index; in some streams it is null.
         index = piece.get("index")
-        self._calls.add(position if index is None else index, call_id, name, text)
+        self._call_assembler.add(position if index is None else index, call_id, name, text)
 
     def _end(self, reason: str) -> Chunk:
         """Return a chunk with the finish reason and the tool calls, which are complete by now.
 
         If the caller forced a tool call, the provider reports ``stop``.
         """
-        calls = self._calls.finish_all() if self._calls else ()
-        finish = _FINISH_REASONS.get(reason, "other")
+        tool_calls = self._call_assembler.finish_all() if self._call_assembler else ()
+        finish_reason = _FINISH_REASONS.get(reason, "other")
         if self._has_refused:
-            finish = "content_filter"
-        elif calls and finish == "stop":
-            finish = "tool_calls"
-        return Chunk(finish_reason=finish, tool_calls=calls)
+            finish_reason = "content_filter"
+        elif tool_calls and finish_reason == "stop":
+            finish_reason = "tool_calls"
+        return Chunk(finish_reason=finish_reason, tool_calls=tool_calls)
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
@@ -353,22 +353,28 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
     xAI excludes reasoning tokens from ``completion_tokens``, as its total shows.
     """
-    prompt, completion = as_int(usage.get("prompt_tokens")), as_int(usage.get("completion_tokens"))
+    prompt_tokens, completion_tokens = (
+        as_int(usage.get("prompt_tokens")),
+        as_int(usage.get("completion_tokens")),
+    )
     prompt_details = as_dict(usage.get("prompt_tokens_details"))
     completion_details = as_dict(usage.get("completion_tokens_details"))
-    reasoning = as_int(completion_details.get("reasoning_tokens"))
-    if reasoning and prompt is not None and completion is not None:
-        is_excluded = as_int(usage.get("total_tokens")) == prompt + completion + reasoning
-        completion += reasoning if is_excluded else 0
-    cached = as_int(prompt_details.get("cached_tokens"))
-    if cached is None:  # DeepSeek's field: https://api-docs.deepseek.com/guides/kv_cache
-        cached = as_int(usage.get("prompt_cache_hit_tokens"))
+    reasoning_tokens = as_int(completion_details.get("reasoning_tokens"))
+    if reasoning_tokens and prompt_tokens is not None and completion_tokens is not None:
+        is_excluded = (
+            as_int(usage.get("total_tokens"))
+            == prompt_tokens + completion_tokens + reasoning_tokens
+        )
+        completion_tokens += reasoning_tokens if is_excluded else 0
+    cached_tokens = as_int(prompt_details.get("cached_tokens"))
+    if cached_tokens is None:  # DeepSeek's field: https://api-docs.deepseek.com/guides/kv_cache
+        cached_tokens = as_int(usage.get("prompt_cache_hit_tokens"))
     return Usage(
-        input_tokens=prompt,
-        output_tokens=completion,
-        cached_tokens=cached,
+        input_tokens=prompt_tokens,
+        output_tokens=completion_tokens,
+        cached_tokens=cached_tokens,
         cache_write_tokens=as_int(prompt_details.get("cache_write_tokens")),
-        reasoning_tokens=reasoning,
+        reasoning_tokens=reasoning_tokens,
     )
 
 
@@ -378,15 +384,15 @@ def chat_messages(request: Request) -> list[dict[str, Any]]:
     Tool results can contain only text, so their images are sent in a user message after the last
     result.
     """
-    rows: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     if request.system:
-        rows.append({"role": "system", "content": request.system})
+        messages.append({"role": "system", "content": request.system})
     for is_tool, group in itertools.groupby(request.messages, lambda turn: turn.role == "tool"):
         turns = list(group)
-        rows += [row for turn in turns for row in _rows(turn)]
+        messages += [message for turn in turns for message in _turn_messages(turn)]
         if is_tool and (images := list(_result_images(turns))):
-            rows.append({"role": "user", "content": content_of(images, _part)})
-    return rows
+            messages.append({"role": "user", "content": content_of(images, _part_json)})
+    return messages
 
 
 def _result_images(turns: Iterable[Message]) -> Iterator[str | Image]:
@@ -396,53 +402,57 @@ def _result_images(turns: Iterable[Message]) -> Iterator[str | Image]:
         yield from result.images
 
 
-def _rows(turn: Message) -> list[dict[str, Any]]:
+def _turn_messages(turn: Message) -> list[dict[str, Any]]:
     """Return a turn as one message, or tool results as one message each."""
     if turn.role == "tool":
-        return [_tool_row(result) for result in turn.tool_results]
-    content = content_of(turn.parts, _part)
-    row: dict[str, Any] = {"role": turn.role, "content": content}
+        return [_tool_message(result) for result in turn.tool_results]
+    content = content_of(turn.parts, _part_json)
+    message: dict[str, Any] = {"role": turn.role, "content": content}
     if turn.tool_calls:
-        row |= {
+        message |= {
             "content": content or None,
             "tool_calls": list(map(tool_call_json, turn.tool_calls)),
         }
-    return [carried_message(turn, row)]
+    return [carried_message(turn, message)]
 
 
-def _tool_row(result: ToolResult) -> dict[str, Any]:
+def _tool_message(result: ToolResult) -> dict[str, Any]:
     texts = [part for part in result_parts(result) if isinstance(part, str)]
-    content = content_of(texts, _part)
+    content = content_of(texts, _part_json)
     if not texts and result.images:
         content = "The result is the image below."
     return {"role": "tool", "tool_call_id": result.id, "content": content}
 
 
-def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _as_mistral_requires(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield messages with IDs that Mistral accepts, and with a placeholder after tool results.
 
     A user message right after tool results is an error:
     https://github.com/langchain-ai/langchain/pull/24668
     """
     last_role = ""
-    for row in rows:
-        if last_role == "tool" and row["role"] == "user":
+    for message in messages:
+        if last_role == "tool" and message["role"] == "user":
             yield {"role": "assistant", "content": _PLACEHOLDER_ANSWER}
-        last_role = row["role"]
-        yield _with_short_ids(row, _MISTRAL_ID, 9)
+        last_role = message["role"]
+        yield _with_short_ids(message, _MISTRAL_ID, 9)
 
 
-def _with_short_ids(row: dict[str, Any], pattern: re.Pattern[str], length: int) -> dict[str, Any]:
+def _with_short_ids(
+    message: dict[str, Any], pattern: re.Pattern[str], length: int
+) -> dict[str, Any]:
     """Return a message with tool-call IDs that are accepted; see `accepted_id`."""
-    if "tool_call_id" in row:
-        return row | {"tool_call_id": accepted_id(row["tool_call_id"], pattern, length)}
-    if "tool_calls" not in row:
-        return row
-    calls = [call | {"id": accepted_id(call["id"], pattern, length)} for call in row["tool_calls"]]
-    return row | {"tool_calls": calls}
+    if "tool_call_id" in message:
+        return message | {"tool_call_id": accepted_id(message["tool_call_id"], pattern, length)}
+    if "tool_calls" not in message:
+        return message
+    tool_calls = [
+        call | {"id": accepted_id(call["id"], pattern, length)} for call in message["tool_calls"]
+    ]
+    return message | {"tool_calls": tool_calls}
 
 
-def _part(part: str | Image) -> dict[str, Any]:
+def _part_json(part: str | Image) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     detail = {"detail": part.detail} if part.detail else {}
@@ -461,8 +471,8 @@ def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
     https://docs.mistral.ai/capabilities/reasoning
     """
     for part in map(as_dict, parts):
-        thoughts = (as_str(row.get("text")) for row in as_dicts(part.get("thinking")))
-        chunk = Chunk(text=as_str(part.get("text")), reasoning="".join(thoughts))
+        reasoning_texts = (as_str(row.get("text")) for row in as_dicts(part.get("thinking")))
+        chunk = Chunk(text=as_str(part.get("text")), reasoning="".join(reasoning_texts))
         if chunk.text or chunk.reasoning:
             yield chunk
 
@@ -473,10 +483,10 @@ def cache_key(request: Request) -> str:
     OpenAI sends requests with the same key to the machine that has cached their beginning:
     https://platform.openai.com/docs/guides/prompt-caching
     """
-    first = request.system or request.messages[0].content
-    cached_beginning = [request.model, first, request.tools or request.params.get("tools")]
-    encoded = json.dumps(cached_beginning, default=repr).encode()
-    return f"gatewayx-{hashlib.blake2b(encoded, digest_size=16).hexdigest()}"
+    first_text = request.system or request.messages[0].content
+    cached_beginning = [request.model, first_text, request.tools or request.params.get("tools")]
+    encoded_beginning = json.dumps(cached_beginning, default=repr).encode()
+    return f"gatewayx-{hashlib.blake2b(encoded_beginning, digest_size=16).hexdigest()}"
 
 
 def _response_format(request: Request) -> dict[str, Any] | None:

@@ -146,7 +146,7 @@ class ResponsesDialect(Dialect):
     """
 
     def __init__(self, *, asks_reasoning: bool = True) -> None:
-        self._asks_reasoning = asks_reasoning
+        self._asks_for_reasoning = asks_reasoning
 
     @override
     def route(self, request: Request) -> str:
@@ -161,7 +161,7 @@ class ResponsesDialect(Dialect):
             "store": False,  # OpenAI keeps responses for 30 days by default
             "stream": request.streamed,
         }
-        optional = {
+        optional_fields = {
             "instructions": request.system or None,
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -172,8 +172,8 @@ class ResponsesDialect(Dialect):
             "tools": tool_declarations.responses_tools(request),
             "tool_choice": tool_declarations.responses_choice(request),
         }
-        payload = json_body.with_options(payload, optional, request.params)
-        return payload | self._include(payload) if self._asks_reasoning else payload
+        payload = json_body.with_options(payload, optional_fields, request.params)
+        return payload | self._include(payload) if self._asks_for_reasoning else payload
 
     def _include(self, payload: dict[str, Any]) -> dict[str, list[Any]]:
         """Return the field that requests encrypted reasoning, unless OpenAI stores it."""
@@ -199,7 +199,7 @@ class ResponsesParser:
         self._sent_call_count = 0
         self._items: list[dict[str, Any]] = []
         self._content_count = self._end_count = 0
-        self._calls = ToolCallAssembler()
+        self._call_assembler = ToolCallAssembler()
         self._reasoning_part: tuple[object, object] | None = None
         self._has_refused = False
         self._has_tool_calls = False
@@ -250,8 +250,8 @@ class ResponsesParser:
         """Keep the pieces of a call until its end, which some proxies omit."""
         index, item = event.get("output_index"), as_dict(event.get("item"))
         if item.get("type") == "function_call":
-            self._calls.add(index, as_str(item.get("call_id")), as_str(item.get("name")))
-        self._calls.extend(index, as_str(event.get("delta")))
+            self._call_assembler.add(index, as_str(item.get("call_id")), as_str(item.get("name")))
+        self._call_assembler.extend(index, as_str(event.get("delta")))
 
     def _finish_item(self, event: dict[str, Any]) -> Iterator[Chunk]:
         item = as_dict(event.get("item"))
@@ -261,7 +261,7 @@ class ResponsesParser:
         self._errors.check_count(self._content_count)
         item_type = as_str(item.get("type"))
         if item_type == "function_call":
-            self._calls.drop(event.get("output_index"))
+            self._call_assembler.drop(event.get("output_index"))
             yield self._tool_call_chunk(item)
         elif item_type in self._open_types:
             self._open_types.remove(item_type)
@@ -277,9 +277,9 @@ class ResponsesParser:
         if status == "failed" or response.get("error"):
             raise self._errors.from_body(response)
         yield from self._unsent_parts(as_dicts(response.get("output")))
-        if self._calls:
+        if self._call_assembler:
             self._has_tool_calls = True
-            yield Chunk(tool_calls=self._calls.finish_all())
+            yield Chunk(tool_calls=self._call_assembler.finish_all())
         self.finished = status not in _UNFINISHED_STATUSES
         # Some proxies omit the items that they have streamed from the final response.
         yield from _details(as_dicts(response.get("output")) or self._items)
@@ -298,17 +298,17 @@ class ResponsesParser:
             for chunk in output_parser._item(item, number)
         ]
         self._has_refused = self._has_refused or output_parser._has_refused
-        texts, thoughts = output_parser._sent_text, output_parser._sent_reasoning
+        texts, reasoning_texts = output_parser._sent_text, output_parser._sent_reasoning
         if self._sent_text or self._sent_reasoning or self._sent_call_count:
             text, reasoning = (
                 _unsent_text(texts, self._sent_text),
-                _unsent_text(thoughts, self._sent_reasoning),
+                _unsent_text(reasoning_texts, self._sent_reasoning),
             )
-            calls = [call for chunk in chunks for call in chunk.tool_calls]
+            tool_calls = [call for chunk in chunks for call in chunk.tool_calls]
             chunks = [Chunk(text=text, reasoning=reasoning)] if text or reasoning else []
-            chunks += [Chunk(tool_calls=(call,)) for call in calls[self._sent_call_count :]]
+            chunks += [Chunk(tool_calls=(call,)) for call in tool_calls[self._sent_call_count :]]
         if any(chunk.tool_calls for chunk in chunks):
-            self._calls.finish_all()
+            self._call_assembler.finish_all()
             self._has_tool_calls = True
         yield from chunks
 
@@ -384,8 +384,8 @@ def _carried(items: list[dict[str, Any]]) -> dict[str, Any] | None:
     usable_items = [
         item for item in items if item.get("type") != "reasoning" or _is_encrypted(item)
     ]
-    has_all = len(usable_items) == len(items)
-    turn = [_input_item(item, keep_id=has_all) for item in usable_items]
+    are_all_usable = len(usable_items) == len(items)
+    turn = [_input_item(item, keep_id=are_all_usable) for item in usable_items]
     if all(map(_is_plain, turn)) or all(item.get("type") == "reasoning" for item in turn):
         return None
     return {"dialect": _DIALECT, "items": turn}

@@ -38,14 +38,14 @@ _TOO_MANY_REQUESTS = 429
 _OTHER_ENGINE_HINT = Hint("use_other_engine")
 _RETRY_HINT = Hint("run_again") | _OTHER_ENGINE_HINT
 
-_HINTS: dict[type[GatewayError], Hint] = {
+_HINT_BY_ERROR_CLASS: dict[type[GatewayError], Hint] = {
     ContentFilterError: as_hint("Rephrase the prompt.") | _OTHER_ENGINE_HINT,
     ContextLengthError: as_hint("Shorten the prompt, or use a model with a longer context."),
     QuotaError: as_hint("Top up the account at the provider.") | _OTHER_ENGINE_HINT,
     RateLimitError: as_hint("Wait, then try again.") | _OTHER_ENGINE_HINT,
 }
 
-_ENGINE_ACTIONS = {AuthenticationError: "set_key", ModelNotFoundError: "name_model"}
+_ACTION_BY_ERROR_CLASS = {AuthenticationError: "set_key", ModelNotFoundError: "name_model"}
 """Actions of the hints, by error class, whose only argument is the engine's name."""
 
 MAX_CONTENTS = 10_000
@@ -99,9 +99,9 @@ class ProviderErrors:
             status: The equivalent HTTP status; by default, the body's numeric code.
         """
         code, message = json_body.error_code_and_message(body)
-        inner = as_dict(body.get("error"))
+        error_fields = as_dict(body.get("error"))
         # Gemini and OpenRouter send the status as `error.code`; the response itself had status 200.
-        code_number = as_int(inner.get("code")) or 0
+        code_number = as_int(error_fields.get("code")) or 0
         is_status = FIRST_ERROR_STATUS <= code_number <= _LAST_ERROR_STATUS
         status_or_code = status or (code_number if is_status else 200)
         status_note = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
@@ -167,12 +167,12 @@ class ProviderErrors:
             text += f" (the key looks like one for {vendor!r})"
         # A hint follows, so the provider's text must end as a sentence.
         punctuation = "" if text.endswith((".", "!", "?", "…")) else "."
-        action = _ENGINE_ACTIONS.get(error_class)
+        action = _ACTION_BY_ERROR_CLASS.get(error_class)
         return error_class(
             f"{self._engine!r} {outcome}: {text}{punctuation}",
             hint=Hint(action, engine=self._engine)
             if action
-            else _HINTS.get(error_class, _RETRY_HINT),
+            else _HINT_BY_ERROR_CLASS.get(error_class, _RETRY_HINT),
             engine=self._engine,
             model=self._model,
             status=status,

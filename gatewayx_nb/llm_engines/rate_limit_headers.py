@@ -19,9 +19,9 @@ _RESOURCE_BY_FIELD = {
     "input_tokens": "input-tokens",
     "output_tokens": "output-tokens",
 }
-_COUNT = re.compile(r"\d{1,18}", re.ASCII)  # 19 digits may exceed 64 bits
-_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-_DURATION = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)(ms|h|m|s)", re.ASCII)
+_COUNT_PATTERN = re.compile(r"\d{1,18}", re.ASCII)  # 19 digits may exceed 64 bits
+_NUMBER_PATTERN = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
+_DURATION_PATTERN = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)(ms|h|m|s)", re.ASCII)
 _SECONDS_BY_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -55,16 +55,16 @@ def _header(headers: Mapping[str, str], quantity: str, resource: str) -> str:
 
 
 def _count(text: str) -> int | None:
-    return int(text) if _COUNT.fullmatch(text) else None
+    return int(text) if _COUNT_PATTERN.fullmatch(text) else None
 
 
 def _reset(text: str, now: float) -> float | None:
     """Parse a reset, which is a number of seconds, a duration such as ``6m0s``, or a time."""
-    pieces = _DURATION.findall(text)
+    pieces = _DURATION_PATTERN.findall(text)
     seconds: float | None
     if pieces and "".join(number + unit for number, unit in pieces) == text:
         seconds = sum(float(number) * _SECONDS_BY_UNIT[unit] for number, unit in pieces)
-    elif _NUMBER.fullmatch(text):
+    elif _NUMBER_PATTERN.fullmatch(text):
         seconds = float(text)
     else:
         seconds = _seconds_until(text, now)

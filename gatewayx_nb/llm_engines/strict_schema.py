@@ -21,7 +21,7 @@ _STRUCTURE_KEYWORDS = frozenset(
 
 _NULL_TYPE = {"type": "null"}
 
-_LABEL_TYPES: Mapping[type, str] = {
+_JSON_TYPE_BY_CLASS: Mapping[type, str] = {
     str: "string",
     int: "integer",
     float: "number",
@@ -209,8 +209,8 @@ class _Translation:
         if self._rules.some_required and not properties:
             raise NotEnforceableError
         if self._rules.all_required or (self._rules.some_required and not required_names):
-            optional = set(properties) - set(required_names)
-            properties |= {name: _nullable(properties[name]) for name in optional}
+            optional_names = set(properties) - set(required_names)
+            properties |= {name: _nullable(properties[name]) for name in optional_names}
             required_names = list(properties)
         elif self._rules.recursion == "optional":
             required_names = [
@@ -226,10 +226,10 @@ class _Translation:
         limit = self._rules.max_min_items
         if limit is not None and constraints.get("minItems", 0) > limit:
             del constraints["minItems"]
-        if first := part.get("prefixItems"):
+        if prefix_items := part.get("prefixItems"):
             if part.get("items"):
                 raise NotEnforceableError
-            items = [self._part(item) for item in first]
+            items = [self._part(item) for item in prefix_items]
             if self._rules.prefix_items:
                 return {
                     "type": "array",
@@ -262,9 +262,9 @@ class _Translation:
     def _labels(self, labels: Iterable[Any], part: dict[str, Any]) -> dict[str, Any]:
         labels_by_type: dict[str, list[Any]] = {}
         for label in labels:
-            if type(label) not in _LABEL_TYPES:
+            if type(label) not in _JSON_TYPE_BY_CLASS:
                 raise NotEnforceableError
-            labels_by_type.setdefault(_LABEL_TYPES[type(label)], []).append(label)
+            labels_by_type.setdefault(_JSON_TYPE_BY_CLASS[type(label)], []).append(label)
         variants = [
             self._labels_of_type(type_name, group) for type_name, group in labels_by_type.items()
         ]
@@ -376,9 +376,9 @@ def _name_of(schema: Mapping[str, Any]) -> object:
 
 def _definition(reference: str) -> str | None:
     """Return the name of the definition that a reference points to."""
-    for start in ("#/$defs/", "#/definitions/"):
-        if reference.startswith(start):
-            return reference.removeprefix(start).replace("~1", "/").replace("~0", "~")
+    for prefix in ("#/$defs/", "#/definitions/"):
+        if reference.startswith(prefix):
+            return reference.removeprefix(prefix).replace("~1", "/").replace("~0", "~")
     return None
 
 
@@ -401,25 +401,27 @@ def _references(schema: object) -> Iterator[str]:
             yield name
 
 
-def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str, Any]) -> int:
+def _depth(
+    schema: Mapping[str, Any], depth_by_definition: dict[str, int], root: Mapping[str, Any]
+) -> int:
     """Return the depth of nested objects; a type that contains itself is counted once.
 
     Args:
         schema: A strict schema.
-        depths: The known depths of definitions, to which this function adds.
+        depth_by_definition: The known depths of definitions, to which this function adds.
         root: The schema with the definitions.
     """
     name = _definition(str(schema.get("$ref", "")))
     if name is not None:
-        if name not in depths:
-            depths[name] = 0
-            depths[name] = _depth(root["$defs"][name], depths, root)
-        return depths[name]
+        if name not in depth_by_definition:
+            depth_by_definition[name] = 0
+            depth_by_definition[name] = _depth(root["$defs"][name], depth_by_definition, root)
+        return depth_by_definition[name]
     subschemas = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
     subschemas += [
         *schema.get("prefixItems", []),
         *([schema["items"]] if "items" in schema else []),
     ]
     return ("properties" in schema) + max(
-        (_depth(part, depths, root) for part in subschemas), default=0
+        (_depth(part, depth_by_definition, root) for part in subschemas), default=0
     )

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 # Mistral sends 422: https://docs.mistral.ai/api
 _REJECTION_STATUSES = (400, 422)
 
-_NUMBER = re.compile(r"(?<![\w.-])\d[\d,]{0,15}(?!\w)")
+_NUMBER_PATTERN = re.compile(r"(?<![\w.-])\d[\d,]{0,15}(?!\w)")
 """A number that is not part of a name, unlike the date in a model name."""
 
-_PROVIDER_NAMES = {
+_PROVIDER_NAMES_BY_OPTION = {
     "temperature": ("temperature",),
     "top_p": ("top_p", "topP", "p"),
     "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"),
@@ -162,7 +162,7 @@ def model_token_limit(error: RejectedParameterError, sent_limit: int) -> int | N
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number.replace(",", "")) for number in _NUMBER.findall(text))
+    return tuple(int(number.replace(",", "")) for number in _NUMBER_PATTERN.findall(text))
 
 
 def _hint(name: str) -> Hint:
@@ -188,9 +188,11 @@ def _is_set(request: Request, name: str) -> bool:
 def _named_param(request: Request, data: bytes) -> str | None:
     """Return the caller's name for the parameter that an error body names."""
     param, message = json_body.rejected_param(data)
-    fields = {name: names for name, names in _PROVIDER_NAMES.items() if _is_set(request, name)}
-    params = {name: (name,) for name in request.params}
-    for name, provider_names in {**fields, **params}.items():
+    names_by_option = {
+        name: names for name, names in _PROVIDER_NAMES_BY_OPTION.items() if _is_set(request, name)
+    }
+    names_by_param = {name: (name,) for name in request.params}
+    for name, provider_names in {**names_by_option, **names_by_param}.items():
         for provider_name in provider_names:
             mention = re.search(rf"(?<![\w.]){re.escape(provider_name)}(?![\w])", message)
             # In prose, a single letter such as Cohere's "p" need not be the parameter.

@@ -78,7 +78,7 @@ class HTTPClient:
     ) -> None:
         url = route.parse_base_url(base_url, engine)
         route.check_host(url, engine, has_key=bool(key), plain_http_hosts=network.plain_http)
-        self._base = url.geturl().rstrip("/")
+        self._base_url = url.geturl().rstrip("/")
         # Compression would delay the chunks of a stream, and a small response could expand to
         # gigabytes.
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "gatewayx-nb"}
@@ -147,7 +147,7 @@ class HTTPClient:
         Return ``None`` if the URL has another host, port or scheme, or is outside the base URL,
         because the key must not be sent there.
         """
-        base = urlsplit(self._base)
+        base = urlsplit(self._base_url)
         try:
             other_url = urlsplit(url)
             is_own_origin = (
@@ -197,7 +197,7 @@ class HTTPClient:
         try:
             return await session.request(
                 method,
-                f"{self._base}/{path.lstrip('/')}",
+                f"{self._base_url}/{path.lstrip('/')}",
                 # Do not store the headers in a variable, because a traceback may show local
                 # variables.
                 headers=self._request_headers(content_type, accept),
@@ -230,8 +230,11 @@ class HTTPClient:
                 if self._session is None:
                     # Importing aiohttp and reading the certificates take a quarter of a
                     # second.
-                    tls = await asyncio.to_thread(_load_aiohttp, self._ca_bundle)
-                    self._session, self._loop = _new_session(tls, self._connect_timeout), loop
+                    tls_context = await asyncio.to_thread(_load_aiohttp, self._ca_bundle)
+                    self._session, self._loop = (
+                        _new_session(tls_context, self._connect_timeout),
+                        loop,
+                    )
         if self._loop is not loop:
             raise RuntimeError("an HTTPClient belongs to the event loop of its first call")
         return self._session
@@ -378,10 +381,10 @@ class Response:
             self._response.content.set_exception(TimeoutError())
 
 
-def _join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def _join_headers(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return the headers as a plain dict, with repeated headers joined."""
     headers: dict[str, str] = {}
-    for name, value in raw:
+    for name, value in raw_headers:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
@@ -394,12 +397,12 @@ def _load_aiohttp(ca_bundle: str | None) -> ssl.SSLContext:
     return route.ssl_context(ca_bundle)
 
 
-def _new_session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSession:
+def _new_session(tls_context: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSession:
     """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 
     # A limit of 0 means any number of connections, because the pool limits concurrent calls.
-    connector = connection.connector(ssl=tls, limit=0, socket_factory=route.open_socket)
+    connector = connection.connector(ssl=tls_context, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

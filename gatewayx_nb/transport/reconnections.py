@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-_MAX_SHORT_STREAMS = 15
+_MAX_EARLY_ENDS = 15
 """Maximum number of consecutive early ends; after that, only a new call opens a stream."""
 
 _EMPTY_STREAM_WEIGHT = 5
@@ -32,7 +32,7 @@ class ReconnectionLimit:
     """
 
     def __init__(self) -> None:
-        self._short_streams, self._opened_at = 0, -math.inf
+        self._early_end_count, self._opened_at = 0, -math.inf
 
     async def wait_until_allowed(self, request: Any) -> None:  # noqa: ANN401 - a request of httpx2
         """Wait until a request may be sent.
@@ -45,13 +45,13 @@ class ReconnectionLimit:
         if request.method != "GET":
             # A response does not reset the count, because a server can cause one with a request.
             if b'"method"' in request.content and _has_method(request.content):
-                self._short_streams = 0
+                self._early_end_count = 0
             return
-        if self._short_streams >= _MAX_SHORT_STREAMS:
+        if self._early_end_count >= _MAX_EARLY_ENDS:
             raise httpx2.ReadError("its streams end early")
         gap = (
-            min(_MAX_GAP, _FIRST_GAP * 2 ** (self._short_streams - 1))
-            if self._short_streams
+            min(_MAX_GAP, _FIRST_GAP * 2 ** (self._early_end_count - 1))
+            if self._early_end_count
             else 0.0
         )
         await asyncio.sleep(max(0.0, self._opened_at + gap - time.monotonic()))
@@ -66,9 +66,9 @@ class ReconnectionLimit:
             is_empty: Whether the response contained no data.
         """
         if time.monotonic() - start >= _MIN_DURATION:
-            self._short_streams = 0
+            self._early_end_count = 0
         elif method == "GET":
-            self._short_streams += _EMPTY_STREAM_WEIGHT if is_empty else 1
+            self._early_end_count += _EMPTY_STREAM_WEIGHT if is_empty else 1
 
 
 def _has_method(content: bytes) -> bool:

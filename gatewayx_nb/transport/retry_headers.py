@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _MAX_DELAY = 7 * 86_400.0  # seconds; a larger number is a date or has another unit
-_NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
+_NUMBER_PATTERN = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
 _VALUE_SEPARATOR = re.compile(r",\s*(?=[\d.]+\s*(?:,|$)|[A-Za-z]{3,9},)")
 """The separator between the values of repeated headers; the comma within a date does not match."""
@@ -71,8 +71,8 @@ def _delay(text: str, now: float) -> float | None:
 
 
 def _number(text: str) -> float | None:
-    stripped = text.strip()
-    return float(stripped) if _NUMBER.fullmatch(stripped) else None
+    stripped_text = text.strip()
+    return float(stripped_text) if _NUMBER_PATTERN.fullmatch(stripped_text) else None
 
 
 def _seconds_until(date: str, now: float) -> float | None:

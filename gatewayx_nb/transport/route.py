@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-_NUMERIC_HOST = re.compile(
+_NUMERIC_HOST_PATTERN = re.compile(
     r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}\.?", re.IGNORECASE | re.ASCII
 )
 
-_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
+_HOST_PATTERN = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 
 # Cloud metadata services, which return the machine's credentials to any local client.
-# These are AWS's and Google's over IPv6, Alibaba Cloud's and Azure's. 169.254.169.254 is refused
-# anyway, because it is link-local.
+# In order: AWS and Google over IPv6, Alibaba Cloud, Azure. 169.254.169.254 is refused anyway,
+# because it is link-local.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 # https://cloud.google.com/compute/docs/metadata/querying-metadata
 # https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
@@ -60,7 +60,7 @@ _MAX_LABEL_LENGTH = 63
 """Maximum number of characters in a label of a domain name (RFC 1035)."""
 
 _MAX_CA_BYTES = 16 << 20
-"""Maximum size in bytes of a certificate file; system certificate files have less than 1 MiB."""
+"""Maximum size in bytes of a certificate file; system certificate files are smaller than 1 MiB."""
 
 
 def parse_base_url(base_url: str, engine: str) -> SplitResult:
@@ -76,7 +76,7 @@ def parse_base_url(base_url: str, engine: str) -> SplitResult:
         host, port = url.hostname or "", url.port
         labels = host.removesuffix(".").split(".")
         is_domain_name = all(0 < len(label) <= _MAX_LABEL_LENGTH for label in labels)
-        has_valid_host = _HOST.fullmatch(host) and is_domain_name and port != 0
+        has_valid_host = _HOST_PATTERN.fullmatch(host) and is_domain_name and port != 0
         is_parsed = True
     except ValueError:
         # `urlsplit` and `port` raise ValueError for an invalid IPv6 address or port.
@@ -88,7 +88,7 @@ def parse_base_url(base_url: str, engine: str) -> SplitResult:
     elif "@" in url.netloc:
         problem = "must not contain a user name"
     elif url.query or url.fragment:
-        problem = "must not contain a query"
+        problem = "must not contain a query or a fragment"
     elif not has_valid_host:
         problem = "has no valid host"
     else:
@@ -174,7 +174,7 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
     except ValueError:
         # The system's resolver accepts "0xA9FEA9FE", "2852039166" and "0251.254.43518" as
         # addresses.
-        if _NUMERIC_HOST.fullmatch(host):
+        if _NUMERIC_HOST_PATTERN.fullmatch(host):
             with contextlib.suppress(OSError):
                 yield ipaddress.IPv4Address(socket.inet_aton(host.rstrip(".")))
         return
@@ -188,7 +188,7 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
 
 
 def open_socket(address_info: aiohttp.AddrInfoType) -> socket.socket:
-    """Open a socket for a resolved address, after a last check that it is allowed."""
+    """Open a socket for a resolved address, after a final check that it is allowed."""
     family, socket_type, protocol, _, socket_address = address_info
     # The address is checked after the lookup, because a name may resolve differently each time.
     if _is_forbidden(str(socket_address[0])):
@@ -230,34 +230,36 @@ class Proxy:
 
 
 def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | None:
-    """Return the proxy for a URL, from the settings or otherwise from the environment.
+    """Return the proxy for a URL, from the settings or else the environment.
 
     Raises:
         ConfigError: If the proxy is not an http or https URL.
     """
     host = url.hostname or ""
-    if _is_loopback(host):  # a proxy would connect to the proxy's own machine
+    if _is_loopback(host):  # a proxy would connect to itself
         return None
     # Imported on first use, because it imports http.client and email.
     from urllib.request import getproxies, proxy_bypass
 
-    proxy = network.proxy
+    proxy_url = network.proxy
     # The proxy exceptions are those in `NO_PROXY`, or in the settings of macOS and Windows.
-    if not proxy and not proxy_bypass(url.netloc):
-        proxy = getproxies().get(url.scheme) or getproxies().get("all")
-    if not proxy:
+    if not proxy_url and not proxy_bypass(url.netloc):
+        proxy_url = getproxies().get(url.scheme) or getproxies().get("all")
+    if not proxy_url:
         return None
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if parts.scheme not in {"http", "https"}:
+    proxy_parts = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
+    if proxy_parts.scheme not in {"http", "https"}:
         raise ConfigError(
             f"engine {engine!r}: the proxy for {host!r} must be an http or https URL, got"
-            f" {parts.scheme!r}.",
+            f" {proxy_parts.scheme!r}.",
             hint=HINTS["proxy"],
             engine=engine,
         )
-    credentials, _, netloc = parts.netloc.rpartition("@")
+    credentials, _, netloc = proxy_parts.netloc.rpartition("@")
     token = base64.b64encode(unquote(credentials).encode()).decode()
-    return Proxy(f"{parts.scheme}://{netloc}", Secret(f"Basic {token}" if credentials else ""))
+    return Proxy(
+        f"{proxy_parts.scheme}://{netloc}", Secret(f"Basic {token}" if credentials else "")
+    )
 
 
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
@@ -274,10 +276,12 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
             # OpenSSL itself would wait forever for a pipe or a terminal.
             certificates = read_limited(Path(ca_bundle).expanduser(), _MAX_CA_BYTES)
             context.load_verify_locations(cadata=certificates.decode("ascii", "ignore") or "empty")
-    # A path with a NUL raises a ValueError, and an unknown user a RuntimeError.
+    # A path with a NUL raises a ValueError, and an unknown user after `~` a RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:
-        is_content = isinstance(error, ssl.SSLError)
-        reason = "it contains no certificates" if is_content else getattr(error, "strerror", error)
+        is_content_error = isinstance(error, ssl.SSLError)
+        reason = (
+            "it contains no certificates" if is_content_error else getattr(error, "strerror", error)
+        )
         raise ConfigError(
             f"network.ca_bundle must be a readable PEM file, got {ca_bundle!r}: {reason}.",
             hint=HINTS["tls"],

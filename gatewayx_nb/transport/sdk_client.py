@@ -1,4 +1,4 @@
-"""The HTTP client of the MCP SDK, which needs ``httpx2``, with this package's network rules."""
+"""Creates the ``httpx2`` client that the MCP SDK uses, with this package's network rules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 600.0
-"""Maximum seconds without data; servers may hold streams open, and calls have deadlines."""
+"""Maximum seconds without data, because a server may hold a stream open; calls have deadlines."""
 
 
 def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # noqa: ANN401 - a class of httpx2
@@ -46,16 +46,16 @@ def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # no
     """
     import httpx2
 
-    parts = urlsplit(url)
-    check_host(parts, name, has_key=bool(key), plain_http_hosts=network.plain_http)
-    proxy = choose_proxy(parts, network, name)
+    url_parts = urlsplit(url)
+    check_host(url_parts, name, has_key=bool(key), plain_http_hosts=network.plain_http)
+    proxy = choose_proxy(url_parts, network, name)
     context = ssl_context(network.ca_bundle)
     sdk_proxy = None
     if proxy is not None:
         proxy_context = context if proxy.url.startswith("https:") else None
         sdk_proxy = httpx2.Proxy(proxy.url, headers=proxy.headers, ssl_context=proxy_context)
     transport = httpx2.AsyncHTTPTransport(verify=context, proxy=sdk_proxy)
-    # A compressed answer could expand to any size.
+    # A compressed response could expand to any size.
     headers = {"Accept-Encoding": "identity"}
     if key:
         headers["Authorization"] = f"Bearer {str.__str__(key)}"
@@ -72,15 +72,15 @@ class _ValueCounter:
     """Counts the JSON values of a response, or of one event of a stream, as it arrives.
 
     Args:
-        has_events: Whether the response is a stream of events; a blank line ends each of them.
+        is_event_stream: Whether the response is a stream of events; a blank line ends each of them.
     """
 
-    def __init__(self, *, has_events: bool) -> None:
-        self._has_events, self._count = has_events, 0
+    def __init__(self, *, is_event_stream: bool) -> None:
+        self._is_event_stream, self._count = is_event_stream, 0
 
     def count(self, chunk: bytes) -> int:
-        """Add a chunk, and return the number of values in the largest event that it is part of."""
-        events = _EVENT_END.split(chunk) if self._has_events else [chunk]
+        """Add a chunk; return the highest number of values so far in an event of the chunk."""
+        events = _EVENT_END.split(chunk) if self._is_event_stream else [chunk]
         counts = [count_values(event) for event in events]
         counts[0] += self._count
         self._count = counts[-1]
@@ -99,13 +99,13 @@ def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN4
     reconnections = ReconnectionLimit()
 
     class LimitedStream(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any, method: str, *, has_events: bool) -> None:  # noqa: ANN401
-            self._stream, self._method, self._has_events = stream, method, has_events
+        def __init__(self, stream: Any, method: str, *, is_event_stream: bool) -> None:  # noqa: ANN401
+            self._stream, self._method, self._is_event_stream = stream, method, is_event_stream
             self._start, self._is_empty = time.monotonic(), True
 
         @override
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            size, value_counter = 0, _ValueCounter(has_events=self._has_events)
+            size, value_counter = 0, _ValueCounter(is_event_stream=self._is_event_stream)
             async for chunk in self._stream:
                 size += len(chunk)
                 self._is_empty = False
@@ -126,9 +126,11 @@ def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN4
                 await check_resolved(request.url.host)
             response = await transport.handle_async_request(request)
             if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise httpx2.ReadError("the answer is compressed")
-            has_events = response.headers.get("Content-Type", "").startswith(_EVENT_STREAM)
-            response.stream = LimitedStream(response.stream, request.method, has_events=has_events)
+                raise httpx2.ReadError("the response is compressed")
+            is_event_stream = response.headers.get("Content-Type", "").startswith(_EVENT_STREAM)
+            response.stream = LimitedStream(
+                response.stream, request.method, is_event_stream=is_event_stream
+            )
             return response
 
         @override

@@ -46,8 +46,8 @@ class Decoder:
         self._max_bytes = max_bytes
         self._partial_line: list[bytes] = []  # a line whose end has not arrived yet
         self._partial_size = 0  # bytes of the partial line
-        self._after_cr = False
-        self._at_start = True
+        self._is_after_cr = False
+        self._is_at_start = True
         self._event_name = b""
         self._data_lines: list[bytes] = []
         self._event_size = 0  # bytes of the event's lines so far
@@ -81,8 +81,8 @@ class Decoder:
 
     def _split_lines(self, block: bytes) -> list[bytes]:
         """Split off the complete lines; keep the rest until its end arrives."""
-        if self._after_cr and block:
-            self._after_cr = False
+        if self._is_after_cr and block:
+            self._is_after_cr = False
             # The line feed belongs to the CR at the end of the previous block.
             block = block.removeprefix(b"\n")
         if b"\n" not in block and b"\r" not in block:
@@ -94,7 +94,7 @@ class Decoder:
             self._partial_line, self._partial_size = [], 0
         lines = block.splitlines()  # `bytes.splitlines` splits only at CR, LF and CRLF
         if block.endswith(b"\r"):
-            self._after_cr = True
+            self._is_after_cr = True
         elif not block.endswith(b"\n"):
             self._add_partial(lines.pop())
         return lines
@@ -105,7 +105,7 @@ class Decoder:
             self._partial_size += len(part)
 
     def _parse_lines(self, lines: list[bytes]) -> list[ServerSentEvent]:
-        is_between_events = not (self._at_start or self._event_size or self._event_name)
+        is_between_events = not (self._is_at_start or self._event_size or self._event_name)
         events = _plain_events(lines, self._max_bytes) if is_between_events else None
         if events is None or self._is_too_long:
             events = self._parse_fields(lines)
@@ -134,8 +134,8 @@ class Decoder:
         return events
 
     def _parse_field(self, line: bytes) -> None:
-        if self._at_start:
-            self._at_start = False
+        if self._is_at_start:
+            self._is_at_start = False
             line = line.removeprefix(_BYTE_ORDER_MARK)
         field, _, value = line.partition(b":")
         if field == b"data":
@@ -156,7 +156,7 @@ class Decoder:
             events.append(ServerSentEvent(name, data))
             self._data_lines.clear()
         self._event_name, self._event_size = b"", 0
-        self._at_start = False
+        self._is_at_start = False
 
 
 def _plain_events(lines: list[bytes], max_bytes: int) -> list[ServerSentEvent] | None:

@@ -327,7 +327,7 @@ def test_a_worker_that_joins_gets_rows_and_a_share(pool, provider):
         for position, _ in pool.imap(frame(400), "{{text}}", **MODEL):
             if position == 10:
                 cluster.scale(2)
-            runs |= {run for run in list(cluster_worker._runs.values()) if run._blocks}
+            runs |= {run for run in list(cluster_worker._runs.values()) if run._block_count}
 
     assert len(runs) == 2
     assert set(provider.asked.values()) == {1}
@@ -360,7 +360,7 @@ def test_a_worker_ends_the_calls_of_a_client_that_is_gone(threads, pool, provide
     threads.run(exchange, order, workers=[worker])
 
     deadline = time.monotonic() + 60
-    while not provider.at_once or (run._blocks or not run._is_over):
+    while not provider.at_once or (run._block_count or not run._is_over):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not cluster_worker._runs

@@ -80,7 +80,7 @@ def test_options_may_stand_anywhere(run):
     for words in (["-n", "2", "mock", "a b"], ["mock", "-n", "2", "a b"], ["mock", "a b", "-n2"]):
         result = run("ask", *words)
         assert (result.status, result.out) == (1, "[mock] a\n")
-        assert result.err == "gatewayx: the answer is incomplete: cut at max tokens.\n"
+        assert result.err == "gatewayx: the answer is incomplete: cut off at max tokens.\n"
 
 
 def test_json_is_one_object(run):

@@ -148,4 +148,4 @@ def test_a_long_list_of_totals_says_that_it_is_truncated(session, monkeypatch):
 
     listed = commands.run(session, "usage --by model")
     assert [row.key for row in listed] == ["scripted:script", "mock:a"]
-    assert "Only 2 are shown." in repr(listed)
+    assert "Only 2 rows are shown." in repr(listed)

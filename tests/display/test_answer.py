@@ -155,11 +155,11 @@ def test_a_retry_is_shown_with_its_countdown(updates):
         ),
         (
             Reply("x", "mock", "m", finish_reason="length", cost=0),
-            "mock:m · 0.0 s · ? in, ? out · $0 · cut at max tokens",
+            "mock:m · 0.0 s · ? in, ? out · $0 · cut off at max tokens",
         ),
         (
             Reply("x", "local", "m", finish_reason="length", cost=0, context_limit=4096),
-            "local:m · 0.0 s · ? in, ? out · $0 · cut at the end of the context, 4,096 tokens",
+            "local:m · 0.0 s · ? in, ? out · $0 · cut off at the context limit of 4,096 tokens",
         ),
     ],
 )

@@ -73,7 +73,7 @@ def test_calls_check_for_changed_files_at_most_once_a_second(pool, monkeypatch):
     for _ in range(3):
         pool.ask("x", model="good")
     first_count = len(checks)
-    pool._live._refreshed_at -= 1.0
+    pool._live_catalog._refreshed_at -= 1.0
     pool.ask("x", model="good")
 
     assert (first_count, len(checks)) == (0, 1)

@@ -161,7 +161,10 @@ def test_health_reports_the_last_failure(project):
         (row,) = pool.health("mock")
         assert (row.ok, row.error) == (
             False,
-            "its check passes, but its last call failed: mock fails with 418, as `fail` requests.",
+            (
+                "its check passes, but its last call failed: the mock engine failed with status"
+                " 418, as requested by `fail`."
+            ),
         )
         with pytest.raises(GatewayError):
             pool.ask("hi", "mock", params={"nope": 1})

@@ -618,12 +618,12 @@ def test_a_call_can_be_cancelled_while_its_prompt_is_processed(engine):
 
     async def cancel():
         task = asyncio.create_task(ask(engine, "hi " * 3800, max_tokens=3))
-        await wait_until(lambda: any(host._running for host in engine._hosts.values()))
+        await wait_until(lambda: any(host._running_calls for host in engine._hosts.values()))
         (host,) = engine._hosts.values()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await wait_until(lambda: not host._running)
+        return await wait_until(lambda: not host._running_calls)
 
     assert asyncio.run(cancel()) < 8  # processing the complete prompt takes 35 s
 

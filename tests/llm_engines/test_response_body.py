@@ -11,7 +11,7 @@ import pytest
 
 from gatewayx_nb import llm_engines
 from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
+from gatewayx_nb.engine_pool.chunk_check import ChunkChecker
 from gatewayx_nb.errors import GatewayError, ProviderError, TransportError, TruncatedError
 from gatewayx_nb.llm_engines.response_body import EventLog
 from gatewayx_nb.replies import Chunk
@@ -488,7 +488,7 @@ def test_a_log_is_searched_for_the_key_when_it_is_read():
     log = EventLog(key=key)
     log.add([json.dumps({"a": key}), key])
 
-    checked = ChunkCheck("engine", key).check(Chunk(raw=log))
+    checked = ChunkChecker("engine", key).check(Chunk(raw=log))
     assert checked.raw is log
     shown = [*log], log[:], repr(log), [*pickle.loads(pickle.dumps(log))]
     assert key not in repr(shown)

@@ -102,7 +102,7 @@ def test_a_stopped_call_binds_an_empty_reply(project):
             {"finish_reason": "pause"},
             "paused by the provider; `messages=[…, reply.message]` continues it",
         ),
-        ({"finish_reason": "length"}, "cut at max tokens"),
+        ({"finish_reason": "length"}, "cut off at max tokens"),
     ],
 )
 def test_an_answer_without_text_is_explained(fields, note):

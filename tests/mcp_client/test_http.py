@@ -266,8 +266,8 @@ def test_a_message_of_many_values_is_refused(kind, start, end):
 def test_the_events_of_a_stream_are_counted_separately(end, size):
     """A stream may have any number of events, which may arrive in pieces."""
     stream = (b"data: [1,2]" + end) * 1000
-    counter = _ValueCounter(has_events=True)
+    counter = _ValueCounter(is_event_stream=True)
     counts = [counter.count(stream[at : at + size]) for at in range(0, len(stream), size)]
     # A blank line that is split into two pieces joins two events.
     assert max(counts) <= (2 if size > 1000 else 2 * 1000)
-    assert _ValueCounter(has_events=False).count(stream) == 2000
+    assert _ValueCounter(is_event_stream=False).count(stream) == 2000

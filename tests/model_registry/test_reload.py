@@ -47,7 +47,7 @@ def _write_slow_engine(project):
 
 
 def _join_retiring_threads(pool):
-    for host in list(pool._runtime._retiring):
+    for host in list(pool._runtime._retiring_hosts):
         host.portal._thread.join(5)
 
 

@@ -63,7 +63,7 @@ SEARCHES = {
     "hash formats": lambda: git._OBJECT_FORMAT.search(b"\n" * 500_000),
     "magics": lambda: transforms.uses_magic(" " * 500_000),
     "questions": lambda: transforms.keep_question(["%gatewayx" + " " * 500_000]),
-    "pages": lambda: json_body._MARKUP.sub("", "<script" * 100_000),
+    "pages": lambda: json_body._MARKUP_PATTERN.sub("", "<script" * 100_000),
     "pip": lambda: _innermost_reason("(Caused by " + ")" * 500_000 + "x"),
     "models": lambda: dispatch._LIKELY_MODEL_NAME.fullmatch("a" * 500_000),
     "thoughts": lambda: think("a" * 200, 200_000),
@@ -127,7 +127,7 @@ def test_empty_parts_of_a_gemini_answer_are_not_kept():
     parser = GeminiParser(ERRORS)
     list(parser.feed(json.dumps({"candidates": [{"content": {"parts": [{}] * 50_000}}]})))
 
-    assert parser._turn.parts == []
+    assert parser._part_assembler.parts == []
 
 
 def test_an_answer_with_very_many_ends_is_refused():

@@ -61,7 +61,7 @@ def test_foreign_repeated_and_malformed_lines_change_nothing(pool, model, provid
 
 
 def test_a_huge_line_costs_only_its_row(pool, model, provider, monkeypatch):
-    monkeypatch.setattr("gatewayx_nb.llm_engines.batches.MAX_LINE", 5_000)
+    monkeypatch.setattr("gatewayx_nb.llm_engines.batches.MAX_LINE_BYTES", 5_000)
     results(provider, lambda lines: [{**lines[0], "filler": "x" * 100_000}, *lines[1:]])
 
     answers = submit(pool, model).result()
@@ -82,11 +82,11 @@ def test_a_line_with_too_many_values_costs_only_its_row(pool, model, provider, m
 
 
 def test_a_download_with_too_many_bytes_is_not_read_to_its_end(pool, model, provider, monkeypatch):
-    monkeypatch.setattr("gatewayx_nb.llm_engines.batches.MAX_DOWNLOAD", 100)
+    monkeypatch.setattr("gatewayx_nb.llm_engines.batches.MAX_DOWNLOAD_BYTES", 100)
     job = submit(pool, model)
 
     assert "exceeds 100 bytes" in repr_after_look(job)
-    monkeypatch.setattr("gatewayx_nb.llm_engines.batches.MAX_DOWNLOAD", 10**9)
+    monkeypatch.setattr("gatewayx_nb.llm_engines.batches.MAX_DOWNLOAD_BYTES", 10**9)
     assert list(job.result().answer) == ["A", "B", "C"]
 
 
