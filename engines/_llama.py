@@ -89,7 +89,7 @@ class LlamaHost:
     Args:
         path: The GGUF file.
         context: Context length of each call in tokens, including the reply.
-        repair: The hint of the error that is raised if the file cannot be loaded.
+        pull_hint: The hint of the error that is raised if the file cannot be loaded.
     """
 
     def __init__(self, path: Path, context: int, pull_hint: Hint) -> None:

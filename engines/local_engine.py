@@ -237,7 +237,7 @@ class LocalEngine(LLMEngine):
         Raises:
             UnsupportedFeatureError: If the request has tools, and the model does not support them.
         """
-        model = self._resolve(request.model or self.model_name)
+        model = self._find_model(request.model or self.model_name)
         if request.tools and not model.takes_tools:
             raise UnsupportedFeatureError(
                 f"the local model {model.name!r} does not call functions: its chat template does"
@@ -249,7 +249,7 @@ class LocalEngine(LLMEngine):
             )
         return model
 
-    def _resolve(self, name: str) -> _Model:
+    def _find_model(self, name: str) -> _Model:
         if model := hub_model(name):
             return _Model(name, model.path, model.source)
         user_path = self._user_file()
@@ -258,9 +258,9 @@ class LocalEngine(LLMEngine):
             dict.fromkeys([*catalogue(), *([user_path.stem] if user_path else []), *pulled])
         )
         if name not in {*names, self.model_name if user_path else ""}:
-            available = ", ".join(map(repr, names))
+            available_names = ", ".join(map(repr, names))
             raise ModelNotFoundError(
-                f"engine {self.name!r} has no model {name!r}; available: {available}."
+                f"engine {self.name!r} has no model {name!r}; available: {available_names}."
                 f"{did_you_mean(name, names)}",
                 hint=Hint("pull", model=DEFAULT_MODEL)
                 | as_hint(f"Set {MODEL_PATH_VARIABLE} to a GGUF file."),

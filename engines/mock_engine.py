@@ -53,13 +53,13 @@ class MockEngine(LLMEngine):
             yield Chunk(text=word)
             if rate:
                 await asyncio.sleep(1 / rate)
-        calls = () if len(sent_words) < len(words) else tuple(_requested_calls(request))
-        if calls:
-            yield Chunk(tool_calls=calls)
+        tool_calls = () if len(sent_words) < len(words) else tuple(_requested_calls(request))
+        if tool_calls:
+            yield Chunk(tool_calls=tool_calls)
         input_tokens = sum(len(message.content.split()) for message in request.messages)
         yield Chunk(
             finish_reason="tool_calls"
-            if calls
+            if tool_calls
             else "stop"
             if len(sent_words) == len(words)
             else "length",

@@ -151,10 +151,13 @@ class AnswerCleaner:
             self._reasoning_joiner.close(),
         )
         if is_cut:
-            stripped = text.lstrip()
-            opening_tag = next((tag for tag in _XML_TAGS if stripped.startswith(tag)), None)
+            stripped_text = text.lstrip()
+            opening_tag = next((tag for tag in _XML_TAGS if stripped_text.startswith(tag)), None)
             if opening_tag is not None:
-                text, self._closing_tag = stripped.removeprefix(opening_tag), _TAGS[opening_tag]
+                text, self._closing_tag = (
+                    stripped_text.removeprefix(opening_tag),
+                    _TAGS[opening_tag],
+                )
         if self._closing_tag is not None:
             text, reasoning = "", reasoning + text
         if text or reasoning:
@@ -177,11 +180,11 @@ class AnswerCleaner:
                     return reasoning + inner_text[: len(inner_text) - held_length], ""
                 reasoning += inner_text
                 self._closing_tag, self._is_after_tag = None, True
-            stripped = text.lstrip()
-            tags = _TAGS if stripped[:1] in _TAG_STARTS else ()  # nearly always empty
-            tag = next((tag for tag in tags if stripped.startswith(tag)), None)
+            stripped_text = text.lstrip()
+            tags = _TAGS if stripped_text[:1] in _TAG_STARTS else ()  # nearly always empty
+            tag = next((tag for tag in tags if stripped_text.startswith(tag)), None)
             # The number of tags is limited, because the rest of the text is copied for each tag.
-            if len(text) - len(stripped) > _MAX_SPACES or self._tag_count >= _MAX_TAGS:
+            if len(text) - len(stripped_text) > _MAX_SPACES or self._tag_count >= _MAX_TAGS:
                 tag = None
             if tag in _XML_TAGS and _TAGS[tag] not in text and len(text) < _MAX_HELD_LENGTH:
                 self._hold_until(_TAGS[tag], text)
@@ -189,16 +192,16 @@ class AnswerCleaner:
             if tag is not None:
                 self._tag_count += 1
                 self._closing_tag, self._has_reasoning = _TAGS[tag], True
-                text = stripped[len(tag) :]
-            elif len(text) - len(stripped) <= _MAX_SPACES and any(
-                tag.startswith(stripped)
+                text = stripped_text[len(tag) :]
+            elif len(text) - len(stripped_text) <= _MAX_SPACES and any(
+                tag.startswith(stripped_text)
                 for tag in tags  # true if there are only spaces
             ):
                 self._held_texts = [text]
                 return reasoning, ""
             else:
                 self._is_answer = True
-                return reasoning, stripped if self._is_after_tag else text
+                return reasoning, stripped_text if self._is_after_tag else text
         return reasoning, ""
 
     def _split_at_lone_closing_tag(self, text: str) -> tuple[str, str]:

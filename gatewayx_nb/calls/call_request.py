@@ -102,11 +102,11 @@ def params_for(
         elif name == engine:
             engine_params = value
     for name, value in common_params.items():
-        similar = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
-        if similar and isinstance(value, Mapping):
+        similar_names = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
+        if similar_names and isinstance(value, Mapping):
             raise UsageError(
                 f"params has values for {name!r}, but there is no such engine."
-                f" Did you mean {similar[0]!r}?",
+                f" Did you mean {similar_names[0]!r}?",
                 hint="Parameters for all engines go directly into `params`.",
             )
     return {**common_params, **engine_params}

@@ -64,7 +64,7 @@ def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) 
     def decorate(function: F) -> F:
         # The signature has no annotations: type checkers read them from the source, and they
         # would clutter the help.
-        own_parameters = [
+        named_parameters = [
             parameter.replace(annotation=inspect.Parameter.empty)
             for parameter in inspect.signature(function).parameters.values()
             if parameter.kind is not parameter.VAR_KEYWORD
@@ -73,7 +73,7 @@ def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) 
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
             for name, option in option_by_name.items()
         ]
-        signature = inspect.Signature([*own_parameters, *keywords])
+        signature = inspect.Signature([*named_parameters, *keywords])
         function.__signature__ = signature  # type: ignore[attr-defined]
         function.__doc__ = _with_arguments(
             inspect.cleandoc(function.__doc__ or ""), signature.parameters, help_texts

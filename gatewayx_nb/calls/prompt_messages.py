@@ -224,8 +224,8 @@ def _item_hint(item: object) -> str:
 
 
 def _message_parts(fields: Mapping[str, Any], location: str) -> list[Any]:
-    content, calls = fields.get("content"), fields.get("tool_calls", ())
-    if content is None and not calls:
+    content, tool_calls = fields.get("content"), fields.get("tool_calls", ())
+    if content is None and not tool_calls:
         raise UsageError(
             f"{location}.content must be a str or a list of parts, got None.", hint=_MESSAGE_HINT
         )
@@ -236,10 +236,10 @@ def _message_parts(fields: Mapping[str, Any], location: str) -> list[Any]:
                 f"{location}.tool_call_id is missing.", hint="Set it to the ID of the tool call."
             )
         return [ToolResult(fields["tool_call_id"], parts, fields.get("name", ""))]
-    if isinstance(calls, str) or not isinstance(calls, Sequence):
-        raise UsageError(f"{location}.tool_calls must be a list, got {short_repr(calls)}.")
-    locations = (f"{location}.tool_calls[{number}]" for number in range(len(calls)))
-    return [*parts, *map(_parse_tool_call, calls, locations)]
+    if isinstance(tool_calls, str) or not isinstance(tool_calls, Sequence):
+        raise UsageError(f"{location}.tool_calls must be a list, got {short_repr(tool_calls)}.")
+    locations = (f"{location}.tool_calls[{number}]" for number in range(len(tool_calls)))
+    return [*parts, *map(_parse_tool_call, tool_calls, locations)]
 
 
 def _content_parts(content: object, location: str) -> list[Any]:

@@ -139,8 +139,8 @@ class Table(list[Row]):
         if not cells and not lines:
             return _NO_ROWS
         # A terminal has no style for code, so drop the backticks.
-        texts = [[cell.replace("`", "") for cell in row] for row in cells]
-        table = [table_text(headings, texts, aligns, window_width())] if cells else []
+        plain_cells = [[cell.replace("`", "") for cell in row] for row in cells]
+        table = [table_text(headings, plain_cells, aligns, window_width())] if cells else []
         lead_lines = [*_wrapped_lines(self.lead), *([""] if self.lead and cells else [])]
         gap = [""] if cells and lines else []
         return "\n".join([*lead_lines, *table, *gap, *_wrapped_lines(lines)])

@@ -38,22 +38,22 @@ class CrossThreadQueue(Generic[T]):
         self.closed = False
         self._items: deque[T] = deque()
         self._sizes: deque[int] = deque()
-        self._wake, self._size = wake, size
+        self._wake_reader_callback, self._size = wake, size
         # Two totals, because each may be changed by only one side.
-        self._size_put = self._size_taken = 0
+        self._total_size_put = self._total_size_taken = 0
         self._reader_waits = False
         self._resume_producer: Callable[[], object] | None = None
 
     async def put(self, item: T) -> None:
         """Add an item; called on the producer's loop."""
         size = self._size(item)
-        self._size_put += size
+        self._total_size_put += size
         self._sizes.append(size)  # before the item, so that the reader finds it
         self._items.append(item)
         if self._reader_waits:
             self.wake_reader()
         # The same as `not self._has_room(1)`, without a call for each item.
-        unread_size = self._size_put - self._size_taken
+        unread_size = self._total_size_put - self._total_size_taken
         if len(self._items) >= _MAX_UNREAD_ITEMS or unread_size >= _MAX_UNREAD_SIZE:
             await self._wait_for_room()
 
@@ -66,7 +66,7 @@ class CrossThreadQueue(Generic[T]):
         """Wake the reader if it is waiting."""
         if self._reader_waits:
             self._reader_waits = False
-            self._wake()
+            self._wake_reader_callback()
 
     def take(self) -> T | None:
         """Return the next item; if there is none, mark the reader as waiting and return None."""
@@ -88,7 +88,7 @@ class CrossThreadQueue(Generic[T]):
         if not count:
             return []
         items = [self._items.popleft() for _ in range(count)]
-        self._size_taken += sum([self._sizes.popleft() for _ in range(count)])
+        self._total_size_taken += sum([self._sizes.popleft() for _ in range(count)])
         # Read the attribute only once, because the producer may clear it at any time.
         resume = self._resume_producer
         # The producer resumes at half of the limits, so that the threads switch once per 512 items
@@ -99,7 +99,7 @@ class CrossThreadQueue(Generic[T]):
 
     def _has_room(self, divisor: int) -> bool:
         """Return whether the unread items are below the limits divided by ``divisor``."""
-        size = self._size_put - self._size_taken
+        size = self._total_size_put - self._total_size_taken
         return (
             len(self._items) < _MAX_UNREAD_ITEMS // divisor and size < _MAX_UNREAD_SIZE // divisor
         )

@@ -34,7 +34,7 @@ class LoopInbox:
         self._loop = weakref.ref(loop)
         self._callbacks: deque[Callable[[], object]] = deque()
         self._is_due = False
-        self._event = _add_event(loop, self._run_after_event)
+        self._event_descriptor = _add_event(loop, self._run_after_event)
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> LoopInbox:
@@ -60,15 +60,15 @@ class LoopInbox:
         if loop is None or loop.is_closed():
             self._is_due = False
             raise RuntimeError("the event loop is closed")
-        if sys.platform == "linux" and self._event is not None:
-            os.eventfd_write(self._event, 1)
+        if sys.platform == "linux" and self._event_descriptor is not None:
+            os.eventfd_write(self._event_descriptor, 1)
         else:
             loop.call_soon_threadsafe(self._run)
 
     def _run_after_event(self) -> None:
-        if sys.platform == "linux" and self._event is not None:
+        if sys.platform == "linux" and self._event_descriptor is not None:
             with contextlib.suppress(BlockingIOError):  # a forked child has read the event
-                os.eventfd_read(self._event)
+                os.eventfd_read(self._event_descriptor)
         self._run()
 
     def _run(self) -> None:

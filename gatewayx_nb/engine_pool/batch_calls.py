@@ -424,9 +424,9 @@ class _ResultReader:
             if len(body) > _LARGE_LINE:
                 chunks = await asyncio.to_thread(list, chunks)
             for chunk in chunks:
-                checked = checker.check(chunk)
-                if checked is not None:
-                    parts = [checked]
+                checked_chunk = checker.check(chunk)
+                if checked_chunk is not None:
+                    parts = [checked_chunk]
                 else:
                     parts = [part async for part in checker.check_large(chunk)]
                 for part in parts:

@@ -131,19 +131,20 @@ async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -
 
 def input_tokens(request: Request) -> TokenRange:
     """Return the range of the request's input tokens."""
-    texts = texts_of(request)
+    request_texts = texts_of(request)
     # The provider adds a schema and parameters to the prompt.
     added_objects = (extra for extra in (request.schema, request.params) if extra)
     added_texts = [json.dumps(extra, default=repr) for extra in added_objects]
     part_count = sum(max(1, len(message.parts)) for message in request.messages)
     framing_tokens = _TOKENS_PER_MESSAGE * (part_count + bool(request.system))
-    byte_count = sum(len(text.encode(errors="replace")) for text in (*texts, *added_texts))
+    byte_count = sum(len(text.encode(errors="replace")) for text in (*request_texts, *added_texts))
     tokens_per_image = next(
         (tokens for name, tokens in _TOKENS_PER_IMAGE_BY_MODEL.items() if name in request.model),
         _TOKENS_PER_IMAGE,
     )
     return TokenRange(
-        estimate_tokens(texts), byte_count + framing_tokens + tokens_per_image * len(request.images)
+        estimate_tokens(request_texts),
+        byte_count + framing_tokens + tokens_per_image * len(request.images),
     )
 
 

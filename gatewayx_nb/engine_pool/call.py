@@ -398,17 +398,18 @@ class EngineCall:
         try:
             async with closing(engine.stream(request)) as chunks:
                 async for chunk in chunks:
-                    checked = checker.check(chunk)
-                    if checked is None:
+                    checked_chunk = checker.check(chunk)
+                    if checked_chunk is None:
                         async for part in checker.check_large(chunk):
                             cleaned = checker.check_cleaned(part, cleaner.feed(part))
                             await self._add_all(cleaned, cleaner, emit)
-                    elif cleaner.is_plain(checked) and not checker.was_cleaned:  # nearly always
-                        partial.add(checked)
+                    # Nearly all chunks take this branch.
+                    elif cleaner.is_plain(checked_chunk) and not checker.was_cleaned:
+                        partial.add(checked_chunk)
                         if emit is not None:
-                            await emit(checked)
+                            await emit(checked_chunk)
                     else:
-                        cleaned = checker.check_cleaned(checked, cleaner.feed(checked))
+                        cleaned = checker.check_cleaned(checked_chunk, cleaner.feed(checked_chunk))
                         await self._add_all(cleaned, cleaner, emit)
                     if checker.characters_until_pause < 0:
                         await checker.check_length_and_yield()

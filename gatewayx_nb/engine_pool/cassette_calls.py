@@ -125,7 +125,7 @@ class RecordedCall:
     """A live call that is recorded when its reply is complete; implements `PlannedCall`.
 
     Args:
-        live: The live call.
+        live_call: The live call.
         cassette: The cassette.
         slot: The position of the call in the cassette.
         prompt: The last message of the request, whose images in tool results are recorded.

@@ -258,8 +258,8 @@ class ChunkChecker:
 
     async def check_large(self, chunk: Chunk) -> AsyncIterator[Chunk]:
         """Yield a large chunk in parts after checking it in another thread; see `check`."""
-        checked = await asyncio.to_thread(self.check, chunk, even_if_large=True)
-        for part in _split_chunk(checked) if checked else ():
+        checked_chunk = await asyncio.to_thread(self.check, chunk, even_if_large=True)
+        for part in _split_chunk(checked_chunk) if checked_chunk else ():
             yield part
             await asyncio.sleep(0)
 
@@ -324,16 +324,16 @@ class ChunkChecker:
         is_escaped = bool(encoded_values) and bool(chunk.tool_calls) and r"\\u" in encoded_values
         if not encoded_values or is_escaped or may_contain_part(encoded_values, self._key):
             return self._validated(chunk), False
-        checked = self._validated(chunk, may_contain_key=False)
+        checked_chunk = self._validated(chunk, may_contain_key=False)
         text_redactor, reasoning_redactor = self._text_redactor, self._reasoning_redactor
         if text_redactor.continues_key(chunk.text) or reasoning_redactor.continues_key(
             chunk.reasoning
         ):
-            return checked, False
+            return checked_chunk, False
         text_redactor.recent = chunk.text or text_redactor.recent
         reasoning_redactor.recent = chunk.reasoning or reasoning_redactor.recent
         self._searched_text = chunk.text
-        return checked, True
+        return checked_chunk, True
 
     def _mask_chunk(self, chunk: Chunk) -> Chunk:
         return _masked_text(chunk, self._text_redactor, self._reasoning_redactor)
@@ -370,15 +370,15 @@ class ChunkChecker:
                 raise self._invalid_error(
                     f"{name} of a Chunk", f"be {_FIELD_CHECKS[name][1]}", value
                 )
-            checked = str.__str__(value) if isinstance(value, str) else value
+            checked_value = str.__str__(value) if isinstance(value, str) else value
             if name == "finish_reason":
-                checked = checked if checked in _FINISH_REASONS else "other"
+                checked_value = checked_value if checked_value in _FINISH_REASONS else "other"
             elif self._key and may_contain_key:
-                checked = mask_key(checked, self._key)
-            if name in _NAME_FIELDS and len(checked) > _MAX_NAME_LENGTH:
-                checked = checked[: _MAX_NAME_LENGTH - 1] + "…"
-            if checked is not value:
-                replacements[name] = checked
+                checked_value = mask_key(checked_value, self._key)
+            if name in _NAME_FIELDS and len(checked_value) > _MAX_NAME_LENGTH:
+                checked_value = checked_value[: _MAX_NAME_LENGTH - 1] + "…"
+            if checked_value is not value:
+                replacements[name] = checked_value
         return replacements
 
     def _count_items(self, chunk: Chunk) -> None:
@@ -400,9 +400,9 @@ class ChunkChecker:
             )
 
     def _invalid_error(self, subject: str, requirement: str, value: object) -> ProviderError:
-        got = short_repr(mask_key(value, self._key), 40)
+        shown_value = short_repr(mask_key(value, self._key), 40)
         return ProviderError(
-            f"engine {self._engine!r}: {subject} must {requirement}, got {got}.",
+            f"engine {self._engine!r}: {subject} must {requirement}, got {shown_value}.",
             hint="Fix the engine's file, which is reloaded on the next call.",
             code="protocol",
         )
@@ -446,8 +446,8 @@ def is_large(value: object, limit: int) -> bool:
         elif isinstance(item, list | tuple):
             pending_values += item
         else:
-            names = getattr(cls, "__dataclass_fields__", ())
-            pending_values += [getattr(item, name) for name in names]
+            field_names = getattr(cls, "__dataclass_fields__", ())
+            pending_values += [getattr(item, name) for name in field_names]
     return remaining_size <= 0
 
 

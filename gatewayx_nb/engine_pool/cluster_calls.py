@@ -424,7 +424,7 @@ class ClusterCalls:
 
     Args:
         client: The client of the cluster.
-        local: Plans the calls that this process would make itself.
+        local_calls: Plans the calls that this process would make itself.
         spec: The specification of the run, without a cost limit.
         options: The options of all rows, as they are passed to `plan`.
         create_pool: Creates a worker's pool for a project folder.
@@ -433,7 +433,7 @@ class ClusterCalls:
         usage: The usage of the map's calls, on all workers.
         most_in_flight: Maximum number of calls in flight, on all workers together.
         cassette_mode: ``None``, because a cassette is open in this process only.
-        identity: The method of ``local``; so are ``estimates`` and ``flow``.
+        identity: The method of ``local_calls``; so are ``estimates`` and ``flow``.
     """
 
     cassette_mode = None
@@ -490,11 +490,11 @@ class ClusterCalls:
             if not is_on_client_loop:
                 closing.result(_CLOSE_TIMEOUT)
 
-    def _spec_for(self, workers: int) -> RunSpec:
+    def _spec_for(self, worker_count: int) -> RunSpec:
         """Return the specification for one of several workers, with its share of a cost limit."""
-        limit, max_cost = self.usage.limit, None
-        if limit is not None:
-            max_cost = max(Decimal(0), limit - self.usage.spent) / workers
+        cost_limit, max_cost = self.usage.limit, None
+        if cost_limit is not None:
+            max_cost = max(Decimal(0), cost_limit - self.usage.spent) / worker_count
         return replace(self._spec, id=self._cluster.id, max_cost=max_cost)
 
 

@@ -187,7 +187,7 @@ class WorkerRun:
             loop=worker.loop,
         )
         self._block_count = 0
-        self._needed_at = 0.0
+        self._slots_needed_at = 0.0
         self._lease_task = asyncio.create_task(self._lease())
 
     def exchange(self, order: Order) -> WorkerReport:
@@ -265,13 +265,13 @@ class WorkerRun:
     async def _lease_once(self) -> None:
         wanted_blocks, now = self._wanted_blocks(), time.monotonic()
         if wanted_blocks >= self._block_count:
-            self._needed_at = now
+            self._slots_needed_at = now
         if wanted_blocks > self._block_count and await self._semaphore.acquire(
             timeout=_LEASE_TIMEOUT
         ):
             self._block_count += 1
             self._resize(self._block_count)
-        elif wanted_blocks < self._block_count and now - self._needed_at > _RELEASE_DELAY:
+        elif wanted_blocks < self._block_count and now - self._slots_needed_at > _RELEASE_DELAY:
             await self._release_to(wanted_blocks)
         else:
             await asyncio.sleep(_LEASE_INTERVAL)

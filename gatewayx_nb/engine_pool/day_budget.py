@@ -62,12 +62,14 @@ class DayLimit:
             left: The remaining budget when the call was checked.
             cost: The maximum cost of the call.
         """
-        calls = "the project's calls" if self.owner == "project" else "all your projects' calls"
+        counted_calls = (
+            "the project's calls" if self.owner == "project" else "all your projects' calls"
+        )
         next_day = time.strftime("%Y-%m-%d %H:%M", time.localtime(start_of_day(-1)))
         return BudgetError(
-            f"today {calls}, including running ones, have used {dollars(self.amount - left)} of"
-            f" {dollars(self.amount)}, and this one may cost {dollars(cost)} or more; nothing was"
-            " sent.",
+            f"today {counted_calls}, including running ones, have used"
+            f" {dollars(self.amount - left)} of {dollars(self.amount)}, and this one may cost"
+            f" {dollars(cost)} or more; nothing was sent.",
             hint=f"Wait until the next day begins at {next_day}, local time, or raise"
             f" [limits] {DAY_LIMIT} in {display_path(self.settings)}.",
             code=DAY_LIMIT,

@@ -74,12 +74,16 @@ def _tokens_in_cell(preview: CallPreview) -> str:
 
 
 def _cost_cell(preview: CallPreview) -> str:
-    lowest, highest = preview.lowest_cost, preview.highest_cost
-    if lowest is None:
+    lowest_cost, highest_cost = preview.lowest_cost, preview.highest_cost
+    if lowest_cost is None:
         return "unpriced"
-    if highest is None:
-        return f"{dollars(lowest)} and the answer"
-    return dollars(highest) if lowest == highest else f"{dollars(lowest)} to {dollars(highest)}"
+    if highest_cost is None:
+        return f"{dollars(lowest_cost)} and the answer"
+    return (
+        dollars(highest_cost)
+        if lowest_cost == highest_cost
+        else f"{dollars(lowest_cost)} to {dollars(highest_cost)}"
+    )
 
 
 def _tokens_out_cell(preview: CallPreview) -> str:

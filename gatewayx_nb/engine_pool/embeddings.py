@@ -115,8 +115,8 @@ class _BatchEmbedder:
 
     async def embed(self, texts: list[str]) -> RawVectors:
         """Embed all texts; the first failure cancels the other batches to save their cost."""
-        size = self.engine.embedding_batch
-        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        batch_size = self.engine.embedding_batch
+        batches = [texts[start : start + batch_size] for start in range(0, len(texts), batch_size)]
         tasks: list[asyncio.Task[RawVectors]] = []
         failure: BaseException | None = None
         try:
@@ -141,10 +141,10 @@ class _BatchEmbedder:
             with permit, typed_errors(self.target):
                 answer: Any = self.engine.embed(texts, model)
                 vectors: RawVectors = await answer if inspect.isawaitable(answer) else answer
-                count = len(vectors)
-            if count != len(texts):
+                vector_count = len(vectors)
+            if vector_count != len(texts):
                 raise ProviderError(
-                    f"{self.engine.name!r} returned {count} vectors for {len(texts)} texts.",
+                    f"{self.engine.name!r} returned {vector_count} vectors for {len(texts)} texts.",
                     hint=Hint("run_again"),
                 )
             return vectors

@@ -113,8 +113,8 @@ def _reveals_key(value: object, key: str) -> bool:
     counts as containing the key, because searching it would delay other calls.
     """
     with contextlib.suppress(BaseException):  # reading an engine's value may raise anything
-        parts = (value, getattr(value, "__dict__", None), getattr(value, "args", None))
-        if is_large(parts, MAX_SEARCHED):
+        shown_parts = (value, getattr(value, "__dict__", None), getattr(value, "args", None))
+        if is_large(shown_parts, MAX_SEARCHED):
             return True
     try:
         text = f"{value!r} {getattr(value, '__dict__', '')!r}"

@@ -26,7 +26,7 @@ class Failover:
     """Calls several engines: if an engine fails before its answer begins, calls the next one.
 
     Args:
-        first: The reference of the first engine.
+        first_reference: The reference of the first engine.
         attempts: The calls in order, with an error in place of each call that cannot be made.
         portal: The event loop that makes the calls in turn.
 
@@ -37,7 +37,7 @@ class Failover:
     caller_thread = None
 
     def __init__(
-        self, first: str, attempts: Sequence[EngineCall | GatewayError], portal: Portal
+        self, first_reference: str, attempts: Sequence[EngineCall | GatewayError], portal: Portal
     ) -> None:
         calls = [call for call in attempts if isinstance(call, EngineCall)]
         if not calls:
@@ -46,7 +46,7 @@ class Failover:
         self.partial = calls[0].partial
         for call in calls:  # all calls write to the same partial answer
             call.partial = self.partial
-        self._first_reference, self._attempts = first, attempts
+        self._first_reference, self._attempts = first_reference, attempts
         self._current_call = calls[0]
 
     @property
@@ -97,6 +97,6 @@ class Failover:
 
 def _combine_errors(failures: Iterable[GatewayError]) -> GatewayError:
     """Return the first failure, with the messages of later failures appended."""
-    first, *later = failures
-    texts = (f" A fallback failed too: {error.message}" for error in later)
-    return first.with_appended_text("".join(texts))
+    first_failure, *later_failures = failures
+    later_messages = (f" A fallback failed too: {error.message}" for error in later_failures)
+    return first_failure.with_appended_text("".join(later_messages))

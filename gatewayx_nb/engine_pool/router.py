@@ -444,8 +444,8 @@ def _resolve_mode(mode: str | None, env: Mapping[str, str]) -> tuple[Mode, str]:
         return cassettes.parse_mode(override, "GATEWAYX_CASSETTE_MODE"), "GATEWAYX_CASSETTE_MODE"
     if checked_mode:
         return checked_mode, ""
-    is_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
-    return ("replay", "CI") if is_ci else ("auto", "")
+    runs_in_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
+    return ("replay", "CI") if runs_in_ci else ("auto", "")
 
 
 def _runs_tools(env: Mapping[str, str]) -> bool:

@@ -77,8 +77,8 @@ async def parse_or_correct(
     """
     answer = "".join(partial.text)
     # A truncated list may contain a complete object, which must not be mistaken for the answer.
-    was_cut = partial.finish_reason == "length" and schema.schema is not None
-    if was_cut and ends_within_json(answer):
+    was_truncated = partial.finish_reason == "length" and schema.schema is not None
+    if was_truncated and ends_within_json(answer):
         raise _truncated_error(request, partial)
     try:
         return await schema.aparse(answer)

@@ -30,10 +30,10 @@ def estimate_request_tokens(request: Request) -> int:
 def texts_of(request: Request) -> list[str]:
     """Return all text in a request: prompts, tools, their calls and results, and carried data."""
     texts = [request.system or "", *(message.content for message in request.messages)]
-    calls = (call for message in request.messages for call in message.tool_calls)
-    results = (result for message in request.messages for result in message.tool_results)
-    texts += [f"{call.id}{call.name}{call.arguments}" for call in calls]
-    texts += [f"{result.id}{result.name}" for result in results]
+    tool_calls = (call for message in request.messages for call in message.tool_calls)
+    tool_results = (result for message in request.messages for result in message.tool_results)
+    texts += [f"{call.id}{call.name}{call.arguments}" for call in tool_calls]
+    texts += [f"{result.id}{result.name}" for result in tool_results]
     texts += [
         f"{tool.name}{tool.description}{json.dumps(tool.parameters, default=repr)}"
         for tool in request.tools

@@ -154,8 +154,8 @@ def _model_and_outcome_cell(entry: LedgerEntry) -> str:
 
 
 def _local_time_cell(entry: LedgerEntry) -> str:
-    ended = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
-    return ended.removeprefix(time.strftime("%Y-%m-%d "))
+    ended_at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+    return ended_at.removeprefix(time.strftime("%Y-%m-%d "))
 
 
 USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
@@ -284,12 +284,12 @@ class UsageTracker:
     def history(self, count: int) -> list[LedgerEntry]:
         """Return the last calls in the ledger; see `EnginePool.history`."""
         if not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
-            limit = " and at most 2**63 - 1" if isinstance(count, int) and count > 0 else ""
+            upper_limit = " and at most 2**63 - 1" if isinstance(count, int) and count > 0 else ""
             raise UsageError(
-                f"count must be an int >= 0{limit}, got {short_repr(count)}.",
+                f"count must be an int >= 0{upper_limit}, got {short_repr(count)}.",
                 hint="For example, `history(50)`.",
             )
-        with self._ledger_errors():
+        with self._translated_ledger_errors():
             return self.ledger.last(count)
 
     def past_totals(self, by: UsageKey, days: int | None) -> Table[UsageTotals]:
@@ -306,22 +306,23 @@ class UsageTracker:
                 f"days must be an int from 1 to {_MAX_DAYS:,}, got {short_repr(days)}.",
                 hint="For example, `usage(days=7)`: today and the six days before.",
             )
-        with self._ledger_errors():
+        with self._translated_ledger_errors():
             rows = self.ledger.totals(by, start_of_day(days - 1) if days else 0.0)
         notes = [f"Only {MAX_GROUPS:,} rows are shown."] if len(rows) == MAX_GROUPS else []
         return Table(rows, _totals_columns(by), notes)
 
     @contextlib.contextmanager
-    def _ledger_errors(self) -> Iterator[None]:
+    def _translated_ledger_errors(self) -> Iterator[None]:
         """Raise a `ConfigError` if the ledger cannot be read."""
         try:
             yield
         except OSError as error:
             path = self.ledger.path
             is_busy = "locked" in str(error) or "interrupted" in str(error)
-            quoted = quoted_path(path)
+            quoted_file = quoted_path(path)
             move_hint = (
-                f"Move it away: `mv {quoted} {quoted}.off`; the next call creates a new one."
+                f"Move it away: `mv {quoted_file} {quoted_file}.off`; the next call creates a new"
+                " one."
             )
             raise ConfigError(
                 f"the ledger {str(path)!r} cannot be read: {error}.",

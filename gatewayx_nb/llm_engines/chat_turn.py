@@ -140,10 +140,11 @@ def carried_message(turn: Message, message: dict[str, Any]) -> dict[str, Any]:
     if data is None:
         return message
     extra_fields = {name: value for name, value in data.items() if name not in _FIELDS_NOT_COPIED}
-    calls = as_dict(data.get("calls"))
-    if calls and "tool_calls" in message:
+    extra_content_by_call = as_dict(data.get("calls"))
+    if extra_content_by_call and "tool_calls" in message:
         extra_fields["tool_calls"] = [
-            call | as_dict(calls.get(call["id"])) for call in as_dicts(message["tool_calls"])
+            call | as_dict(extra_content_by_call.get(call["id"]))
+            for call in as_dicts(message["tool_calls"])
         ]
     return message | extra_fields
 

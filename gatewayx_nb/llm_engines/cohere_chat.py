@@ -286,8 +286,8 @@ def _logprob(row: dict[str, Any]) -> Logprob:
     """Return the log probability of a piece of text, which is the sum over its tokens."""
     values = [finite(value) for value in as_list(row.get("logprobs"))]
     known_values = [value for value in values if value is not None]
-    total = sum(known_values) if known_values and len(known_values) == len(values) else None
-    return Logprob(well_formed(as_str(row.get("text"))), finite(total))
+    total_logprob = sum(known_values) if known_values and len(known_values) == len(values) else None
+    return Logprob(well_formed(as_str(row.get("text"))), finite(total_logprob))
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

@@ -300,8 +300,8 @@ def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
 def _calls_without_id(turn: Message) -> Iterator[str]:
     """Yield the IDs that this package assigned to calls that Gemini sent without an ID."""
     parts = carried_items(turn, gemini_turn.DIALECT)
-    calls = [as_dict(part["functionCall"]) for part in parts if "functionCall" in part]
-    for call, function_call in zip(turn.tool_calls, calls, strict=False):
+    function_calls = [as_dict(part["functionCall"]) for part in parts if "functionCall" in part]
+    for call, function_call in zip(turn.tool_calls, function_calls, strict=False):
         if not function_call.get("id"):
             yield call.id
 
@@ -324,8 +324,8 @@ def _turn_parts(turn: Message, unknown_ids: set[str]) -> Iterator[dict[str, Any]
             case Image():
                 yield _image_part(part)
             case ToolCall():
-                fields = {"id": part.id, "name": part.name, "args": arguments_of(part)}
-                yield {"functionCall": fields} | signature_field
+                call_fields = {"id": part.id, "name": part.name, "args": arguments_of(part)}
+                yield {"functionCall": call_fields} | signature_field
                 signature_field = {}  # only the first call of a turn has a signature
             case ToolResult():
                 yield {"functionResponse": _function_response(part, unknown_ids)}

@@ -137,11 +137,11 @@ def as_int(value: object) -> int | None:
 
 
 def with_options(
-    payload: dict[str, Any], optional: Mapping[str, Any], params: Mapping[str, Any]
+    payload: dict[str, Any], optional_fields: Mapping[str, Any], params: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return ``payload`` with the optional fields that are not ``None``, merged with ``params``."""
-    fields = {name: value for name, value in optional.items() if value is not None}
-    return merge_params(payload | fields, params)
+    set_fields = {name: value for name, value in optional_fields.items() if value is not None}
+    return merge_params(payload | set_fields, params)
 
 
 def merge_params(payload: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:

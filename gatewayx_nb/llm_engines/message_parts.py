@@ -59,13 +59,13 @@ def _is_empty(message: Message) -> bool:
     )
 
 
-def _join_turns(first: Message, second: Message) -> Message:
+def _join_turns(first_turn: Message, second_turn: Message) -> Message:
     """Merge two turns; a blank line separates adjacent strings."""
-    match (first.parts, second.parts):
+    match (first_turn.parts, second_turn.parts):
         case ((*before, str(end)), (str(start), *after)):
-            return Message(first.role, [*before, f"{end}\n\n{start}", *after])
+            return Message(first_turn.role, [*before, f"{end}\n\n{start}", *after])
         case _:
-            return Message(first.role, [*first.parts, *second.parts])
+            return Message(first_turn.role, [*first_turn.parts, *second_turn.parts])
 
 
 def carried_data(turn: Message, dialect: str) -> Mapping[str, Any] | None:

@@ -109,7 +109,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         needs_chat = request.stop or request.seed is not None or CHAT_ONLY & request.params.keys()
         if needs_chat or self.api == "chat":
             return self
-        return ResponsesDialect(asks_reasoning="include" not in self._refused_features)
+        return ResponsesDialect(asks_for_reasoning="include" not in self._refused_features)
 
     @override
     def batch_interface(self) -> BatchInterface | None:
@@ -120,7 +120,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     def _batch_dialect(self, request: Request) -> Dialect:
         """Return the dialect for a batch row, which cannot be adapted after a refusal."""
         dialect = self.dialect(request)
-        return dialect if dialect is self else ResponsesDialect(asks_reasoning=False)
+        return dialect if dialect is self else ResponsesDialect(asks_for_reasoning=False)
 
     def _parser_of(self, endpoint: str, errors: ProviderErrors) -> Parser:
         is_responses = endpoint.endswith("/responses")
@@ -142,11 +142,11 @@ class ResponsesDialect(Dialect):
     """The dialect of the Responses API.
 
     Args:
-        asks_reasoning: Whether to request encrypted reasoning, which is sent back with the turn.
+        asks_for_reasoning: Whether to request encrypted reasoning, to send back with the turn.
     """
 
-    def __init__(self, *, asks_reasoning: bool = True) -> None:
-        self._asks_for_reasoning = asks_reasoning
+    def __init__(self, *, asks_for_reasoning: bool = True) -> None:
+        self._asks_for_reasoning = asks_for_reasoning
 
     @override
     def route(self, request: Request) -> str:

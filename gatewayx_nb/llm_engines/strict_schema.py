@@ -96,13 +96,13 @@ class SchemaRules:
         names = [name for part in objects for name in part["properties"]]
         labels = [label for part in parts for label in part.get("enum", ())]
         required_count = sum(len(part.get("required", ())) for part in objects)
-        texts = [*names, *strict_schema.get("$defs", {}), *map(str, labels)]
+        counted_texts = [*names, *strict_schema.get("$defs", {}), *map(str, labels)]
         sizes = (
             (len(names), self.max_properties),
             (len(names) - required_count, self.max_optional),
             (sum("anyOf" in part for part in parts), self.max_unions),
             (len(labels), self.max_enum_values),
-            (sum(map(len, texts)), self.max_chars),
+            (sum(map(len, counted_texts)), self.max_chars),
             (_depth(strict_schema, {}, strict_schema), self.max_depth),
             (max(map(_long_label_size, parts)), self.max_long_labels),
         )

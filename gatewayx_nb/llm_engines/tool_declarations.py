@@ -86,8 +86,8 @@ def gemini_config(request: Request) -> dict[str, Any] | None:
     if choice is None:
         return None
     mode = {"auto": "AUTO", "none": "NONE"}.get(choice, "ANY")
-    names = {} if _is_mode(choice) else {"allowedFunctionNames": [choice]}
-    return {"functionCallingConfig": {"mode": mode, **names}}
+    allowed_names = {} if _is_mode(choice) else {"allowedFunctionNames": [choice]}
+    return {"functionCallingConfig": {"mode": mode, **allowed_names}}
 
 
 def chosen_tools(request: Request) -> list[dict[str, Any]] | None:

@@ -326,14 +326,14 @@ class Response:
         self._max_bytes = max_bytes
         line, is_too_long = bytearray(), False
         async for block in self.blocks():
-            first, *other_lines = block.split(b"\n")
-            for line_end in (first, *other_lines[:-1]) if other_lines else ():
+            first_line, *other_lines = block.split(b"\n")
+            for line_end in (first_line, *other_lines[:-1]) if other_lines else ():
                 line += line_end if not is_too_long else b""
                 is_too_long = is_too_long or len(line) > max_line
                 yield None if is_too_long else bytes(line)
                 line.clear()
                 is_too_long = False
-            tail = other_lines[-1] if other_lines else first
+            tail = other_lines[-1] if other_lines else first_line
             line += tail if not is_too_long else b""
             if len(line) > max_line:
                 is_too_long = True

@@ -59,9 +59,11 @@ class TransportErrors:
         lines = (_one_line(redact(str(link), [self.key])) for link in reversed(chain))
         detail = next(filter(None, lines), "")
         error = self._to_gateway_error(_failure_point(chain), detail)
-        names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
+        class_names = " from ".join(
+            f"{type(link).__module__}.{type(link).__name__}" for link in chain
+        )
         # Do not keep the exceptions themselves, because they refer to the request and its headers.
-        error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
+        error.__cause__ = OSError(redact(f"{class_names}: {detail}", [self.key]))
         return error
 
     @property
