@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.map_session import MapSession
     from gatewayx_nb.batch.mapped_replies import MappedReplies
     from gatewayx_nb.batch.progress_views import (
-        LogLines,
+        LogView,
         ProgressView,
         TerminalBar,
         default_view,
@@ -47,7 +47,7 @@ __all__ = [
     "Flow",
     "ImapKeywords",
     "Lane",
-    "LogLines",
+    "LogView",
     "MapEngines",
     "MapFigures",
     "MapHost",
@@ -99,7 +99,7 @@ __getattr__ = attach_modules(
         "map_preview": ["Flow", "MapPreview"],
         "map_session": ["MapSession"],
         "mapped_replies": ["MappedReplies"],
-        "progress_views": ["LogLines", "ProgressView", "TerminalBar", "default_view", "use_view"],
+        "progress_views": ["LogView", "ProgressView", "TerminalBar", "default_view", "use_view"],
         "row_prompt": ["RowPrompt", "RowRequest", "with_row_options"],
         "rows": ["Row", "Rows", "read_rows"],
         "stored_outcomes": ["decode_outcome", "encode_outcome"],

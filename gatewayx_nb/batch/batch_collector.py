@@ -50,12 +50,12 @@ class BatchCollector:
         prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
 
     Attributes:
-        foreign: Number of results that do not belong to a row of the part.
-        unreadable: Number of lines that are not results.
+        foreign_count: Number of results that do not belong to a row of the part.
+        unreadable_count: Number of lines that are not results.
     """
 
     def __init__(self, part: JobPart, results: JobResults, prompts: Sequence[str]) -> None:
-        self.foreign = self.unreadable = 0
+        self.foreign_count = self.unreadable_count = 0
         self._part, self._results, self._prompts = part, results, prompts
         self._rows: dict[int, CollectedRow] = {}
         self._pending_rows = self._pending_bytes = 0
@@ -70,7 +70,7 @@ class BatchCollector:
     @property
     def has_only_foreign_rows(self) -> bool:
         """Whether all results belong to rows of other batches."""
-        return bool(self.foreign) and not self._rows
+        return bool(self.foreign_count) and not self._rows
 
     def position(self, name: str) -> int | None:
         """Return the position of the row with this custom ID; ``None`` to ignore its result.
@@ -78,12 +78,12 @@ class BatchCollector:
         A second result for a row is ignored. A row of another part is counted as foreign.
         """
         position = row_position(name, self._part.digest, len(self._part.keys))
-        self.foreign += position is None
+        self.foreign_count += position is None
         return None if position in self._rows else position
 
     def skip(self, reason: str) -> None:  # noqa: ARG002 - required by the protocol
         """Count a line that is not a result."""
-        self.unreadable += 1
+        self.unreadable_count += 1
 
     async def add(
         self, position: int, outcome: Reply | GatewayError, row: CollectedRow, *, retry: bool
@@ -103,10 +103,10 @@ class BatchCollector:
         Raises:
             ConfigError: If the outcomes cannot be stored.
         """
-        refusals = remote.refused_lines or {}
+        refusal_by_position = remote.refused_lines or {}
         for position in range(len(self._part.keys)):
             if position not in self._rows:
-                reason = refusals.get(position)
+                reason = refusal_by_position.get(position)
                 error = self._no_result_error(remote, reason)
                 partial = PartialReply(self._engine, str(self._part.info.get("model", "")))
                 partial.attempts = 1
@@ -122,8 +122,16 @@ class BatchCollector:
             reason = reason or remote.problem or "no reason given"
             return row_error(self._engine, code, f"it was refused: {reason.rstrip('.')}")
         notes = [
-            *([f"{self.unreadable:,} lines were unreadable"] if self.unreadable else []),
-            *([f"{self.foreign:,} results belonged to other rows"] if self.foreign else []),
+            *(
+                [f"{self.unreadable_count:,} lines were unreadable"]
+                if self.unreadable_count
+                else []
+            ),
+            *(
+                [f"{self.foreign_count:,} results belonged to other rows"]
+                if self.foreign_count
+                else []
+            ),
         ]
         return row_error(self._engine, code, "; ".join([_NO_RESULT_REASONS[code], *notes]))
 

@@ -312,7 +312,8 @@ class BatchJob(MapJob):
         sink = BatchCollector(part, results, self._parts.prompts(part))
         self._engines.collect(part, remote, schema, sink)
         if len(sink.rows) < min(remote.done, len(part.keys)):
-            sink.foreign = sink.unreadable = 0  # an earlier download may have been interrupted
+            # An earlier download may have been interrupted.
+            sink.foreign_count = sink.unreadable_count = 0
             self._engines.collect(part, remote, schema, sink)
         if sink.has_only_foreign_rows:
             excluded_batches = [*part.info.get("not", []), part.batch]
@@ -322,7 +323,7 @@ class BatchJob(MapJob):
                 part, "the batch that seemed to contain it has different rows"
             )
         sink.close(remote)
-        has_other_open_parts = any(other.id != part.id for other in self._parts.open())
+        has_other_open_parts = any(open_part.id != part.id for open_part in self._parts.open())
         figures = sink.figures(self._current_record().figures, is_last=not has_other_open_parts)
         self._parts.update(replace(part, state="collected"), figures)
         self._engines.record_usage(sink.rows, self.name)
@@ -333,24 +334,26 @@ class BatchJob(MapJob):
         Raises:
             GatewayError: If the part was not submitted, or if it is unknown whether it was.
         """
-        answer: RemoteBatch | GatewayError | None = None
+        submission_result: RemoteBatch | GatewayError | None = None
         for _ in range(_MAX_SUBMISSIONS):
             try:
-                answer = self._engines.submit(part, file)
+                submission_result = self._engines.submit(part, file)
             except GatewayError:
                 self._parts.remove([part])
                 raise
-            if isinstance(answer, RemoteBatch):
-                self._parts.update(replace(part, state="submitted", batch=answer.id))
+            if isinstance(submission_result, RemoteBatch):
+                self._parts.update(replace(part, state="submitted", batch=submission_result.id))
                 return
             # The provider may have accepted the part, so look for it before sending it again.
             if self.find_lost(part, waits=True) is not None:
                 return
         self._parts.remove([part])
-        assert isinstance(answer, GatewayError)  # noqa: S101 - the last submission's error
-        raise answer.with_appended_text(" The provider has no such batch; nothing was submitted.")
+        assert isinstance(submission_result, GatewayError)  # noqa: S101 - the last submission's error
+        raise submission_result.with_appended_text(
+            " The provider has no such batch; nothing was submitted."
+        )
 
-    def settle_lost(self) -> None:
+    def resolve_lost_parts(self) -> None:
         """Look for the parts whose submission got no response.
 
         Parts that the provider does not have are forgotten, so that their rows can be submitted
@@ -397,11 +400,11 @@ class BatchJob(MapJob):
         if exact_matches:
             return exact_matches[:1]
         known_ids = {*self._parts.known_batches(), *part.info.get("not", [])}
-        count = len(part.keys)
+        row_count = len(part.keys)
         return [
             batch
             for batch in batches
-            if not batch.digest and batch.id not in known_ids and batch.rows == count
+            if not batch.digest and batch.id not in known_ids and batch.rows == row_count
         ]
 
     def _unclear_error(self, part: JobPart, reason: str) -> TransportError:
@@ -409,9 +412,9 @@ class BatchJob(MapJob):
             f"the submission of part {part.number} of {self.name!r}, with {len(part.keys):,} rows,"
             f" got no response, and it is unknown whether the provider has accepted it: {reason}."
             " Nothing was submitted again.",
-            hint="Look at the batches in the provider's console. If none of them is this part, or"
-            f" if you accept paying for it twice, call `gatewayx_nb.job({self.name!r}).discard()`"
-            " and run the map again.",
+            hint="Look at the batches in the provider's console. If none of them matches this part,"
+            " or if you accept paying for it twice, call"
+            f" `gatewayx_nb.job({self.name!r}).discard()` and run the map again.",
             engine=str(part.info.get("engine", "")) or None,
             code="unclear",
         )

@@ -40,7 +40,7 @@ _CHUNK_ROWS = 256
 """Number of rows to prepare or read at once."""
 
 _TAKE_OVER_INTERVAL = 0.5
-"""Seconds between two attempts to take over a job that another process is running."""
+"""Seconds between attempts to take over a job that another process is running."""
 
 
 @dataclass(slots=True)
@@ -51,17 +51,17 @@ class BatchRows:
         session: The map.
         output: The form of the result.
         keys: The key of each row; ``None`` for a row whose request cannot be created.
-        errors: The errors of rows whose request cannot be created, by position.
-        key_errors: The errors of rows whose request cannot be sent, by key.
-        known: For each key that is not submitted again, whether its outcome is a reply.
+        errors_by_position: The errors of rows whose request cannot be created, by position.
+        errors_by_key: The errors of rows whose request cannot be sent, by key.
+        is_reply_by_key: For each key that is not submitted again, whether its outcome is a reply.
     """
 
     session: MapSession
     output: Output
     keys: list[int | None] = field(default_factory=list)
-    errors: dict[int, GatewayError] = field(default_factory=dict)
-    key_errors: dict[int, GatewayError] = field(default_factory=dict)
-    known: dict[int, bool] = field(default_factory=dict)
+    errors_by_position: dict[int, GatewayError] = field(default_factory=dict)
+    errors_by_key: dict[int, GatewayError] = field(default_factory=dict)
+    is_reply_by_key: dict[int, bool] = field(default_factory=dict)
 
     @property
     def schema(self) -> ResponseSchema | None:
@@ -73,7 +73,7 @@ class BatchRows:
         try:
             request = self.session.prompt.request(row)
         except GatewayError as error:
-            self.errors[len(self.keys)] = error
+            self.errors_by_position[len(self.keys)] = error
             self.keys.append(None)
             return None
         key = self.session.plan.key(request)
@@ -83,9 +83,15 @@ class BatchRows:
     def figures(self, earlier_figures: JobFigures) -> JobFigures:
         """Return the job's figures at the time of its submission."""
         counts = Counter(key for key in self.keys if key is not None)
-        answered_count = sum(counts[key] for key, is_reply in self.known.items() if is_reply)
-        failed_count = sum(counts[key] for key, is_reply in self.known.items() if not is_reply)
-        failed_count += len(self.errors) + sum(counts[key] for key in self.key_errors)
+        answered_count = sum(
+            counts[key] for key, is_reply in self.is_reply_by_key.items() if is_reply
+        )
+        failed_count = sum(
+            counts[key] for key, is_reply in self.is_reply_by_key.items() if not is_reply
+        )
+        failed_count += len(self.errors_by_position) + sum(
+            counts[key] for key in self.errors_by_key
+        )
         return replace(
             earlier_figures,
             state="submitted",
@@ -129,8 +135,10 @@ class BatchRows:
         self, position: int, key: int | None, stored_outcomes: Mapping[int, Outcome]
     ) -> Outcome:
         if key is None:
-            return self.errors[position]
-        return self.key_errors.get(key) or stored_outcomes.get(key) or unsubmitted_error(self._name)
+            return self.errors_by_position[position]
+        return (
+            self.errors_by_key.get(key) or stored_outcomes.get(key) or unsubmitted_error(self._name)
+        )
 
     @property
     def _name(self) -> str:
@@ -145,7 +153,7 @@ class BatchRows:
             raise errors[0].with_appended_text(f" {rows} failed.")
 
 
-class BatchStart:
+class BatchSubmission:
     """Submits the rows of a map that have no answer yet.
 
     Args:
@@ -181,17 +189,17 @@ class BatchStart:
             record = next(job for job in self._store.jobs() if job.digest == self._results.digest)
             self._engines.usage.set_earlier_cost(record.figures.cost)
             job = BatchJob(self._store, record, self._engines, self._rows)
-            job.settle_lost()
+            job.resolve_lost_parts()
             if not self._session.fresh:
                 self._results.load(self._session.max_age)
             with PartFiles() as files:
                 self._read_rows(files)
-                open_bounds = [part.info.get("bound") for part in self._parts.open()]
-                total_bound = sum(
-                    (_decimal_or_zero(bound) for bound in open_bounds), files.max_cost
+                open_max_costs = [part.info.get("bound") for part in self._parts.open()]
+                total_max_cost = sum(
+                    (_decimal_or_zero(max_cost) for max_cost in open_max_costs), files.max_cost
                 )
                 if files.count:
-                    self._engines.check_budget(total_bound, files.count, self._other_jobs_cost())
+                    self._engines.check_budget(total_max_cost, files.count, self._other_jobs_cost())
                 self._submit(job, files, record.figures)
         finally:
             self._results.close()
@@ -218,12 +226,12 @@ class BatchStart:
         seen_keys = set(pending_keys)
         source = session.rows.read(session.prompt.columns)
         for chunk in _chunks(source):
-            valid_rows = [added for added in map(rows.add, chunk) if added is not None]
+            valid_rows = [row for row in map(rows.add, chunk) if row is not None]
             new_requests = {key: request for key, request in valid_rows if key not in seen_keys}
             seen_keys |= new_requests.keys()
             for key, row in self._results.get_many(list(new_requests)).items():
                 if not row.retry:
-                    rows.known[key] = row.outcome == "ok"
+                    rows.is_reply_by_key[key] = row.outcome == "ok"
                     del new_requests[key]
             self._prepare(new_requests, files)
 
@@ -232,13 +240,13 @@ class BatchStart:
         prepared_rows = self._engines.prepare(list(new_requests.values()), plan.options)
         for (key, request), row in zip(new_requests.items(), prepared_rows, strict=True):
             if isinstance(row, GatewayError):
-                self._rows.key_errors[key] = row
+                self._rows.errors_by_key[key] = row
                 continue
             prompt = prompt_text(request.prompt) if plan.keeps_prompts else None
             try:
                 files.add(key, row, prompt)
             except UsageError as error:
-                self._rows.key_errors[key] = error
+                self._rows.errors_by_key[key] = error
 
     def _submit(self, job: BatchJob, files: PartFiles, earlier_figures: JobFigures) -> None:
         figures = self._rows.figures(earlier_figures)

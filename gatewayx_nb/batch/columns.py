@@ -192,12 +192,12 @@ class FrameBuilder:
             if not is_set:
                 errors[position] = problem or None
         columns = self._values
-        only_new = output == "columns" or self._rows.kind == "series"
+        only_new_columns = output == "columns" or self._rows.kind == "series"
         if self._rows.library == "polars":
-            return self._build_polars(columns, only_new=only_new)
-        return self._build_pandas(columns, only_new=only_new)
+            return self._build_polars(columns, only_new_columns=only_new_columns)
+        return self._build_pandas(columns, only_new_columns=only_new_columns)
 
-    def _build_pandas(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
+    def _build_pandas(self, columns: Mapping[str, list[Any]], *, only_new_columns: bool) -> Any:  # noqa: ANN401
         import pandas as pd  # installed, because the caller's rows are a pandas object
 
         source = self._rows.source
@@ -207,7 +207,7 @@ class FrameBuilder:
             for name, values in columns.items()
         }
         new_columns = pd.DataFrame(series, index=source.index)
-        if only_new:
+        if only_new_columns:
             return new_columns
         kept_columns = source.drop(columns=list(self._replaced_columns))
         frame = (
@@ -218,14 +218,14 @@ class FrameBuilder:
         frame.attrs = {**source.attrs, _COLUMNS_ATTRIBUTE: tuple(columns)}
         return frame
 
-    def _build_polars(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
+    def _build_polars(self, columns: Mapping[str, list[Any]], *, only_new_columns: bool) -> Any:  # noqa: ANN401
         import polars as pl
 
         series = [
             pl.Series(name, values, dtype=_polars_type(pl, self._columns.types[name]), strict=False)
             for name, values in columns.items()
         ]
-        if only_new:
+        if only_new_columns:
             return pl.DataFrame(series)
         return self._rows.source.drop(list(self._replaced_columns)).with_columns(series)
 

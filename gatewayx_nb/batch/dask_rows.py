@@ -333,11 +333,17 @@ class PartitionedBuilder:
             if number not in self._finished_partitions:
                 self._finish(number, problem)
         source = self._rows.source
-        parts = [self._finished_partitions[number] for number in range(self._partitions.count)]
+        finished_partitions = [
+            self._finished_partitions[number] for number in range(self._partitions.count)
+        ]
         divisions = source.divisions if source.known_divisions else None
         meta = replace(self._build, output=output)(make_meta(source))
         return dd.from_delayed(
-            parts, meta=meta, divisions=divisions, prefix="gatewayx", verify_meta=False
+            finished_partitions,
+            meta=meta,
+            divisions=divisions,
+            prefix="gatewayx",
+            verify_meta=False,
         )
 
     def _finish(self, number: int, problem: str) -> None:

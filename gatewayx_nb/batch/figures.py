@@ -203,14 +203,14 @@ class MapFigures:
 
     def summary_lines(self) -> list[str]:
         """Return a summary of the map: where the answers came from, and the errors."""
-        is_whole = self.total in (None, self.answered)
-        answers = counted(self.answered, self.unit) if is_whole else self._answered_text()
+        is_complete = self.total in (None, self.answered)
+        answers = counted(self.answered, self.unit) if is_complete else self._answered_text()
         parts = [*([f"{self.reused:,} {self._reused_days_text()}"] if self.reused else [])]
         is_replay = 0 < self.replayed == self.asked
         parts += [f"{self.replayed:,} replayed"] if self.replayed else []
         sent_count = self.asked - self.replayed
-        is_mixed = self.reused or self.repeated or self.replayed
-        parts += [f"{sent_count:,} asked"] if is_mixed and not is_replay else []
+        has_other_sources = self.reused or self.repeated or self.replayed
+        parts += [f"{sent_count:,} asked"] if has_other_sources and not is_replay else []
         parts += [f"{self.repeated:,} equal to another {self.unit}"] if self.repeated else []
         details = f" ({', '.join(parts)})" if parts else ""
         failed_text = f", {self.failed:,} failed" if self.failed else ""

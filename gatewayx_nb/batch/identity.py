@@ -41,9 +41,9 @@ _REFUSING_POLICIES = ("ask", "never")
 def job_definition(
     model: str,
     address: str,
-    parts: tuple[object, ...],
+    prompt_parts: tuple[object, ...],
     options: CallOptions,
-    constants: str = "",
+    constants_digest: str = "",
 ) -> dict[str, str]:
     """Return the values that identify a job, as strings that can be stored and compared.
 
@@ -51,18 +51,18 @@ def job_definition(
         model: Reference of the model, including the engine's default model if the caller named no
             model.
         address: Base URL of the provider; empty if the engine has none.
-        parts: The prompt and the system prompt: templates, functions or ``None``.
+        prompt_parts: The prompt and the system prompt: templates, functions or ``None``.
         options: The options of all rows.
-        constants: A digest of the placeholder values that are the same for all rows; empty without
-            such values.
+        constants_digest: A digest of the placeholder values that are the same for all rows; empty
+            without such values.
     """
-    prompt, system = (None if part is None else _part_text(part) for part in parts)
+    prompt, system = (None if part is None else _part_text(part) for part in prompt_parts)
     return {
         "model": model,
         "address": address,
         "prompt": prompt or "",
         **({} if system is None else {"system": system}),
-        **({"constants": constants} if constants else {}),
+        **({"constants": constants_digest} if constants_digest else {}),
         "options": _options_json(options).decode(),
     }
 
@@ -194,7 +194,7 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
         is_python = isinstance(call, types.FunctionType)
         code = function_text(call, depth + 1) if is_python else ""
         return f"{name}{_attributes_text(function)} {code}"
-    captured_names = [
+    captured_values = [
         f"{name}={_cell_text(cell, depth)}"
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=False
@@ -204,7 +204,7 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
     defaults += [
         f"{name}={_value_text(value)}" for name, value in (function.__kwdefaults__ or {}).items()
     ]
-    return "\n".join([_source_or_bytecode(function), *captured_names, *defaults])
+    return "\n".join([_source_or_bytecode(function), *captured_values, *defaults])
 
 
 def _qualified_name(function: object) -> str:

@@ -105,8 +105,8 @@ class Lane:
         Raises:
             RuntimeError: If the loop is closed.
         """
-        batch = list(calls)
-        self._portal.inbox.call_soon(lambda: self._add_calls(batch))
+        row_calls = list(calls)
+        self._portal.inbox.call_soon(lambda: self._add_calls(row_calls))
 
     def stop(self) -> None:
         """Cancel the calls; may be called from any thread."""

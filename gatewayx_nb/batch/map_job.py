@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobFigures, JobRecord, JobResults, ResultsStore
 
 _POLL_INTERVAL = 0.5
-"""Seconds between two checks of a job that another process runs."""
+"""Seconds between checks of a job that another process runs."""
 
 _MAX_NAMES_IN_ERROR = 5
 """Maximum number of names in an error message."""

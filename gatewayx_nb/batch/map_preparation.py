@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from gatewayx_nb.batch.batch_job import check_no_open_batch
-from gatewayx_nb.batch.batch_result import BatchStart, ReplayedBatch
+from gatewayx_nb.batch.batch_result import BatchSubmission, ReplayedBatch
 from gatewayx_nb.batch.columns import check_clash, columns_of
 from gatewayx_nb.batch.dask_rows import check_batch, over_partitions
 from gatewayx_nb.batch.figures import MapFigures
@@ -14,7 +14,7 @@ from gatewayx_nb.batch.identity import job_definition, job_digest
 from gatewayx_nb.batch.map_options import MapKeywords, read_call_options, split_options
 from gatewayx_nb.batch.map_plan import MapPlan
 from gatewayx_nb.batch.map_session import MapSession
-from gatewayx_nb.batch.progress_views import Silent, views
+from gatewayx_nb.batch.progress_views import SilentView, view_factory
 from gatewayx_nb.batch.row_prompt import PreparedRequests, RowRequest, request_source
 from gatewayx_nb.batch.rows import read_rows
 from gatewayx_nb.errors import GatewayError, UsageError
@@ -80,8 +80,8 @@ class MapPreparer:
         )
         makes_calls = will_run and not map_options["batch"]
         store = self._maps.results if makes_calls and not map_options["fresh"] else None
-        check = partial(check_no_open_batch, store, results, name)
-        check()
+        check_not_in_open_batch = partial(check_no_open_batch, store, results, name)
+        check_not_in_open_batch()
         engines = self._maps.engines(model, map_options["max_cost"], earlier_figures.cost)
         session = MapSession(
             rows=source,
@@ -98,12 +98,12 @@ class MapPreparer:
                 max_ahead=_MAX_ROWS_AHEAD if ordered and source.kind == "iterator" else None,
             ),
             columns=columns,
-            replaced=replaced_columns,
+            replaced_columns=replaced_columns,
             figures=MapFigures(name, source.count, usage=engines.usage),
-            view=views.create() if map_options["progress"] and makes_calls else Silent(),
-            earlier=earlier_figures,
-            check=check,
-            read_earlier=lambda: self._earlier_figures(results),
+            view=view_factory.create() if map_options["progress"] and makes_calls else SilentView(),
+            earlier_figures=earlier_figures,
+            check_not_in_open_batch=check_not_in_open_batch,
+            read_earlier_figures=lambda: self._earlier_figures(results),
             fresh=map_options["fresh"],
             max_age=cast("float | None", map_options["max_age"]),
         )
@@ -144,8 +144,8 @@ class MapPreparer:
                 "fallback and batch cannot be combined: a batch is answered by one provider.",
                 hint=Hint("omit_option", option="fallback"),
             )
-        engines = self._maps.batch_engines(map_options["max_cost"], session.earlier.cost)
-        return BatchStart(session, store, results, engines, map_options["output"]).run()
+        engines = self._maps.batch_engines(map_options["max_cost"], session.earlier_figures.cost)
+        return BatchSubmission(session, store, results, engines, map_options["output"]).run()
 
     def _open_results(
         self,
@@ -161,8 +161,8 @@ class MapPreparer:
         # The model is part of the reference. A replay needs neither an engine nor its key.
         values = {key: options[key] for key in options if key != "model"}  # type: ignore[literal-required]
         other_options = cast("CallOptions", values)
-        reference, base_url = "" if prompt.names_models else model or "", ""
-        if store is not None and not prompt.names_models:
+        reference, base_url = "" if prompt.sets_model else model or "", ""
+        if store is not None and not prompt.sets_model:
             reference, base_url = self._maps.job_identity(model)
         fallbacks = [
             self._identity_text(fallback) for fallback in options.get("fallback", ()) if store
@@ -170,9 +170,9 @@ class MapPreparer:
         definition = job_definition(
             reference,
             " ".join([base_url, *fallbacks]),
-            prompt.parts,
+            prompt.prompt_parts,
             other_options,
-            prompt.constants,
+            prompt.constants_digest,
         )
         digest = job_digest(definition)
         # The digest is computed before redaction; keys in these values are not stored.

@@ -149,8 +149,8 @@ class MapPreview:
     def _time_text(self) -> str:
         if self.seconds is None:
             return "unknown: no call to this model is recorded, and no limit is known"
-        bound_text = f", bound by {self.bound_by}" if self.bound_by else ""
-        return f"about {duration(self.seconds)}{bound_text}"
+        limit_text = f", bound by {self.bound_by}" if self.bound_by else ""
+        return f"about {duration(self.seconds)}{limit_text}"
 
 
 def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:

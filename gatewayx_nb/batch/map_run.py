@@ -55,7 +55,7 @@ _UPDATE_INTERVAL = 0.1
 """Seconds between updates of the progress."""
 
 _STOP_CHECK_INTERVAL = 1.0
-"""Seconds between two checks whether `MapJob.cancel` has been called."""
+"""Seconds between checks whether `MapJob.cancel` has been called."""
 
 _MAX_EQUAL_FAILURES = 100
 """Number of failed rows that end the map if no row succeeded and all errors are of one class."""
@@ -94,17 +94,17 @@ class MapRun:
     ) -> None:
         self.figures = figures
         self._rows, self._prompt, self._plan, self._show = rows, prompt, plan, show
-        self._positions: dict[int, list[int]] = {}
+        self._positions_by_key: dict[int, list[int]] = {}
         # The outcomes that are not stored; later rows that are equal reuse them.
-        self._run_outcomes: dict[int, Outcome] = {}
-        self._unconfirmed_outcomes: dict[int, Outcome] = {}
+        self._run_outcome_by_key: dict[int, Outcome] = {}
+        self._unconfirmed_outcome_by_key: dict[int, Outcome] = {}
         self._received_outcomes: deque[tuple[int, Outcome]] = deque()
         self._ready_outcomes: deque[tuple[int, Outcome]] = deque()
-        self._lanes: dict[Portal, Lane] = {}
+        self._lane_by_portal: dict[Portal, Lane] = {}
         self._next_position = 0
         self.is_flushed = False
         """Whether all outcomes have been stored; a second Ctrl-C ends the wait early."""
-        self.first_missing = 0
+        self.first_missing_position = 0
         """Position of the first row whose outcome the caller has not taken."""
         self._is_exhausted = False
         self._row_error: Exception | None = None
@@ -192,15 +192,15 @@ class MapRun:
         """Stop the calls in flight, and store what has arrived."""
         if self.figures.state == "running":
             self._finish("failed" if self._failure else "stopped")
-        for lane in self._lanes.values():
+        for lane in self._lane_by_portal.values():
             lane.stop()
         if self._plan.results is not None:
             self._plan.results.flush(_FLUSH_TIMEOUT)
         self.is_flushed = True
 
-    def take_rest(self) -> Outcomes:
+    def take_remaining(self) -> Outcomes:
         """Return the outcomes that arrived after the map was stopped, whether stored or not."""
-        self._received_outcomes.extend(self._unconfirmed_outcomes.items())
+        self._received_outcomes.extend(self._unconfirmed_outcome_by_key.items())
         return self._take_ready(checks_failures=False)
 
     def _finish_rows(self) -> None:
@@ -213,15 +213,15 @@ class MapRun:
 
     @property
     def _has_ended(self) -> bool:
-        return self._is_exhausted and not self._positions and not self._received_outcomes
+        return self._is_exhausted and not self._positions_by_key and not self._received_outcomes
 
     @property
     def _must_wait(self) -> bool:
         plan = self._plan
         is_too_far_ahead = plan.max_ahead is not None and (
-            self._next_position - self.first_missing >= plan.max_ahead
+            self._next_position - self.first_missing_position >= plan.max_ahead
         )
-        queued_count = len(self._positions)
+        queued_count = len(self._positions_by_key)
         is_blocked = self._is_exhausted or self._lacks_rows
         is_blocked = is_blocked or is_too_far_ahead or self._failing_since is not None
         return is_blocked or queued_count >= _MAX_QUEUED_ROWS + plan.concurrency
@@ -229,28 +229,28 @@ class MapRun:
     @property
     def _may_pause(self) -> bool:
         """Whether the engines have enough rows for a pause in which to gather outcomes."""
-        return self._must_wait and len(self._positions) > _MANY_UNFINISHED_ROWS
+        return self._must_wait and len(self._positions_by_key) > _MANY_UNFINISHED_ROWS
 
     def _feed(self) -> None:
         """Prepare the next rows, and pass their calls to the engines."""
-        batches: dict[Portal, list[RowCall]] = {}
-        new_requests: dict[int, RowRequest] = {}
+        row_calls_by_portal: dict[Portal, list[RowCall]] = {}
+        new_request_by_key: dict[int, RowRequest] = {}
         self._lacks_rows = False
         try:
-            self._read_rows(new_requests)
+            self._read_rows(new_request_by_key)
         except Exception as error:  # noqa: BLE001 - of the user's iterator or function
             # The error is raised after the calls for earlier rows, which are paid for, have ended.
             self._row_error, self._is_exhausted = error, True
-        known_outcomes = self._known_outcomes(list(new_requests))
-        for key, request in new_requests.items():
-            row_call = self._prepare(key, request, *known_outcomes.get(key, (None, None)))
+        known_outcome_by_key = self._known_outcomes(list(new_request_by_key))
+        for key, request in new_request_by_key.items():
+            row_call = self._prepare(key, request, *known_outcome_by_key.get(key, (None, None)))
             if row_call is not None:
-                batches.setdefault(row_call.call.portal, []).append(row_call)
-        for portal, batch in batches.items():
-            self._submit(portal, batch)
+                row_calls_by_portal.setdefault(row_call.call.portal, []).append(row_call)
+        for portal, row_calls in row_calls_by_portal.items():
+            self._submit(portal, row_calls)
 
-    def _read_rows(self, new_requests: dict[int, RowRequest]) -> None:
-        """Render the next rows; add requests that are not already waiting to ``new_requests``."""
+    def _read_rows(self, new_request_by_key: dict[int, RowRequest]) -> None:
+        """Render the next rows; add requests that are not already waiting to the dict."""
         for _ in range(_MAX_ROWS_PER_FEED):
             if self._must_wait:
                 return
@@ -269,10 +269,10 @@ class MapRun:
                 self._settle(position, error)
                 continue
             key = self._plan.key(request)
-            positions = self._positions.setdefault(key, [])
+            positions = self._positions_by_key.setdefault(key, [])
             positions.append(position)
             if len(positions) == 1:
-                new_requests[key] = request
+                new_request_by_key[key] = request
 
     def _prepare(
         self,
@@ -300,7 +300,7 @@ class MapRun:
                 request, None if isinstance(known_outcome, GatewayError) else known_outcome
             )
         except UsageError as error:
-            for position in self._positions.pop(key):
+            for position in self._positions_by_key.pop(key):
                 self._settle(position, error)
             return None
         return RowCall(key, call, request)
@@ -314,7 +314,9 @@ class MapRun:
     def _known_outcomes(self, keys: list[int]) -> dict[int, tuple[Outcome, float | None]]:
         """Return the outcomes of rows that were sent before, with the times of stored outcomes."""
         outcomes: dict[int, tuple[Outcome, float | None]] = {
-            key: (self._run_outcomes[key], None) for key in keys if key in self._run_outcomes
+            key: (self._run_outcome_by_key[key], None)
+            for key in keys
+            if key in self._run_outcome_by_key
         }
         if self._plan.results is None:
             return outcomes
@@ -327,7 +329,7 @@ class MapRun:
 
     def _settle_known(self, key: int, outcome: Outcome, outcome_time: float | None) -> None:
         """Set a known outcome, from this run or an earlier run, for all rows with this key."""
-        for position in self._positions.pop(key):
+        for position in self._positions_by_key.pop(key):
             if isinstance(outcome, GatewayError):
                 self.figures.add_error(position, outcome)
             elif outcome_time is None:
@@ -337,45 +339,45 @@ class MapRun:
                 self.figures.add_reused(outcome_time)
             self._ready_outcomes.append((position, outcome))
 
-    def _submit(self, portal: Portal, batch: list[RowCall]) -> None:
-        lane = self._lanes.get(portal)
+    def _submit(self, portal: Portal, row_calls: list[RowCall]) -> None:
+        lane = self._lane_by_portal.get(portal)
         if lane is None:
-            lane = self._lanes[portal] = Lane(
+            lane = self._lane_by_portal[portal] = Lane(
                 portal, self._plan.concurrency, self._finish_row, self._plan_call
             )
         try:
-            lane.submit(batch)
+            lane.submit(row_calls)
         except RuntimeError:
-            raise batch[0].call.closed_error() from None
+            raise row_calls[0].call.closed_error() from None
 
-    def _finish_row(self, row: RowCall, outcome: Outcome) -> None:
+    def _finish_row(self, row_call: RowCall, outcome: Outcome) -> None:
         """Store an outcome; called on an engine's loop."""
         if isinstance(outcome, BudgetError):
             outcome = self._plan.engines.usage.budget_error(outcome)
         try:
-            self._store_outcome(row, outcome)
+            self._store_outcome(row_call, outcome)
         except Exception as error:  # noqa: BLE001 - a row without an outcome would be awaited forever
-            self._unconfirmed_outcomes.pop(row.key, None)
+            self._unconfirmed_outcome_by_key.pop(row_call.key, None)
             text = f"the answer to this row cannot be stored: {type(error).__name__}."
-            self._received_outcomes.append((row.key, ProviderError(text, code="internal")))
+            self._received_outcomes.append((row_call.key, ProviderError(text, code="internal")))
             self._wake_caller()
 
-    def _store_outcome(self, row: RowCall, outcome: Outcome) -> None:
+    def _store_outcome(self, row_call: RowCall, outcome: Outcome) -> None:
         results = self._plan.results
         if results is None or not _is_stored(outcome):
-            self._received_outcomes.append((row.key, outcome))
+            self._received_outcomes.append((row_call.key, outcome))
             self._wake_caller()
             return
         is_error = isinstance(outcome, GatewayError)
-        prompt = prompt_text(row.request.prompt) if self._plan.keeps_prompts else ""
+        prompt = prompt_text(row_call.request.prompt) if self._plan.keeps_prompts else ""
         prompt = self._plan.redact(prompt)
         steps = getattr(outcome, "steps", ())
         if not self._plan.keeps_prompts:
             steps = tuple(replace(step, sent="") for step in steps)
-        self._unconfirmed_outcomes[row.key] = outcome
+        self._unconfirmed_outcome_by_key[row_call.key] = outcome
         results.put(
             StoredRow(
-                row.key,
+                row_call.key,
                 encode_outcome(outcome, prompt, steps),
                 type(outcome).__name__ if is_error else "ok",
                 isinstance(outcome, GatewayError) and may_succeed_later(outcome),
@@ -386,7 +388,7 @@ class MapRun:
     def _add_stored(self, rows: list[StoredRow]) -> None:
         """Add outcomes that are stored; called on the thread of the store."""
         for row in rows:
-            self._received_outcomes.append((row.key, self._unconfirmed_outcomes.pop(row.key)))
+            self._received_outcomes.append((row.key, self._unconfirmed_outcome_by_key.pop(row.key)))
         self._failing_since, self.figures.problem = None, ""
         self._wake_caller()
 
@@ -416,7 +418,7 @@ class MapRun:
             return
         self._fail(
             ConfigError(
-                f"{self.figures.problem.removesuffix('.')}, so no more rows were asked about.",
+                f"{self.figures.problem.removesuffix('.')}, so no more rows were sent.",
                 hint="Free some space, and run the map again to ask about the missing rows.",
             )
         )
@@ -430,10 +432,10 @@ class MapRun:
         while self._received_outcomes:
             key, outcome = self._received_outcomes.popleft()
             if self._plan.results is None or not _is_stored(outcome):
-                self._run_outcomes[key] = outcome
+                self._run_outcome_by_key[key] = outcome
             is_replayed = not isinstance(outcome, GatewayError) and outcome.replayed
             self.figures.replayed += is_replayed
-            positions = self._positions.pop(key, [])
+            positions = self._positions_by_key.pop(key, [])
             self.figures.asked += bool(positions) and not isinstance(outcome, BudgetError)
             self.figures.repeated += len(positions[1:])
             for position in positions:
@@ -493,7 +495,7 @@ class MapRun:
         now = time.monotonic()
         if now - self._shown_at >= _UPDATE_INTERVAL:
             self._shown_at = now
-            self.figures.in_flight = sum(lane.in_flight for lane in self._lanes.values())
+            self.figures.in_flight = sum(lane.in_flight for lane in self._lane_by_portal.values())
             self._plan.engines.note_pace(self.figures)
             self._show(self.figures)
             self._check_store()

@@ -47,14 +47,14 @@ _FLUSH_TIMEOUT = 3.0
 """Seconds to wait for the answers of an earlier run to be stored."""
 
 _FOLLOW_INTERVAL = 0.5
-"""Seconds between two attempts to take over a job that another process is running."""
+"""Seconds between attempts to take over a job that another process is running."""
 
 _STOP_EXCEPTIONS = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 
 _FIGURES_INTERVAL = 1.0
-"""Seconds between two updates of the figures that other processes read."""
+"""Seconds between updates of the figures that other processes read."""
 
-_STOPPED_MESSAGE = "not asked, because the map was stopped"
+_UNSENT_MESSAGE = "not asked, because the map was stopped"
 """The text in ``gx_error`` for rows that were not sent."""
 
 
@@ -65,14 +65,14 @@ class MapSession:
     Attributes:
         rows: The rows.
         prompt: Creates the request for each row.
-        plan: Plans the calls.
+        plan: What the map needs besides its rows.
         columns: The new columns.
-        replaced: The columns of an earlier run, which this run replaces.
+        replaced_columns: The columns of an earlier run, which this run replaces.
         figures: The progress and the totals of this run.
         view: Displays the figures.
-        earlier: The figures of the job's earlier runs.
-        read_earlier: Reads the figures of the earlier runs again.
-        check: Raises an error if some rows are in an open batch and must not be sent again.
+        earlier_figures: The figures of the job's earlier runs.
+        read_earlier_figures: Reads the figures of the earlier runs again.
+        check_not_in_open_batch: Raises an error if some rows are in an open batch.
         fresh: Whether to ignore the results of earlier runs.
         max_age: Maximum age of a result in seconds; ``None`` for no maximum.
     """
@@ -81,24 +81,24 @@ class MapSession:
     prompt: RequestSource
     plan: MapPlan
     columns: Columns
-    replaced: tuple[Any, ...]
+    replaced_columns: tuple[Any, ...]
     figures: MapFigures
     view: ProgressView
-    earlier: JobFigures
-    read_earlier: Callable[[], JobFigures]
-    check: Callable[[], object]
+    earlier_figures: JobFigures
+    read_earlier_figures: Callable[[], JobFigures]
+    check_not_in_open_batch: Callable[[], object]
     fresh: bool = False
     max_age: float | None = None
     _run: MapRun | None = field(default=None)
     _figures_stored_at: float = 0.0
-    _runs_job: bool = False
+    _is_running_job: bool = False
 
     def outcomes(self) -> Generator[Outcomes]:
         """Yield the outcomes in groups as they arrive."""
         self.rows.check_blocking_allowed()
         try:
             for _ in self._take_over():
-                self._refuse_own_job()
+                self._check_not_own_job()
                 time.sleep(_FOLLOW_INTERVAL)
             self._load()
             run = self._start()
@@ -138,7 +138,7 @@ class MapSession:
         except KeyboardInterrupt:
             self._check_is_stored()
         if self._run is not None:
-            sink.add(self._run.take_rest())
+            sink.add(self._run.take_remaining())
         return sink.result()
 
     async def acollect(
@@ -153,8 +153,8 @@ class MapSession:
         Args:
             output: The form of the result.
             on_outcomes: Awaited with the positions and outcomes of rows as they arrive.
-            stops_on_cancel: Whether a cancellation stops the map as Ctrl-C does. A kernel cancels
-                the task of a cell that awaits.
+            stops_on_cancel: Whether a cancellation stops the map as Ctrl-C does. If a cell that
+                awaits is interrupted, the kernel cancels its task.
         """
         sink = OutcomeSink(self, output)
         try:
@@ -172,7 +172,7 @@ class MapSession:
             task.uncancel()
             self._check_is_stored()
         if self._run is not None:
-            sink.add(self._run.take_rest())
+            sink.add(self._run.take_remaining())
         return sink.result()
 
     def _check_is_stored(self) -> None:
@@ -196,7 +196,7 @@ class MapSession:
                     outcome = waiting_outcomes.pop(position)
                     position += 1
                     if self._run is not None:
-                        self._run.first_missing = position
+                        self._run.first_missing_position = position
                     yield outcome
 
     async def ain_order(self) -> AsyncIterator[Outcome]:
@@ -210,7 +210,7 @@ class MapSession:
                     outcome = waiting_outcomes.pop(position)
                     position += 1
                     if self._run is not None:
-                        self._run.first_missing = position
+                        self._run.first_missing_position = position
                     yield outcome
 
     def preview(self) -> MapPreview:
@@ -228,17 +228,17 @@ class MapSession:
         while results is not None and not results.try_drive():
             driver = results.driver()
             driver = driver[:1].upper() + driver[1:]
-            self.figures.problem = f"{driver} runs this job; its answers are used here."
+            self.figures.problem = f"{driver} is running this job; its answers will be used here."
             self.view.show(self.figures)
             yield
         self.figures.problem = ""
-        self._runs_job = results is not None
+        self._is_running_job = results is not None
         # Since this map was created, another map may have sent rows of this job.
-        self.check()
-        self.earlier = self.read_earlier()
-        self.plan.engines.usage.set_earlier_cost(self.earlier.cost)
+        self.check_not_in_open_batch()
+        self.earlier_figures = self.read_earlier_figures()
+        self.plan.engines.usage.set_earlier_cost(self.earlier_figures.cost)
 
-    def _refuse_own_job(self) -> None:
+    def _check_not_own_job(self) -> None:
         """Check that this thread does not wait for a map that it is running itself.
 
         Raises:
@@ -248,7 +248,7 @@ class MapSession:
             raise UsageError(
                 f"this thread is already running job {self.figures.name!r}, so it would wait for"
                 " itself.",
-                hint="Finish its iterator first, or `.close()` it.",
+                hint="Exhaust its iterator first, or `.close()` it.",
             )
 
     def _load(self) -> None:
@@ -256,7 +256,8 @@ class MapSession:
         results = self.plan.results
         if results is None:
             return
-        results.flush(_FLUSH_TIMEOUT)  # answers of an earlier run may wait for space on the disk
+        # An earlier run's answers may still be waiting for disk space.
+        results.flush(_FLUSH_TIMEOUT)
         if not self.fresh:
             results.load(self.max_age, self._show_loading)
         results.set_figures(self._job_figures("running"))
@@ -294,25 +295,29 @@ class MapSession:
         self.plan.engines.usage.write_sums(figures.name)
         if results is not None:
             results.current_figures = None
-            if self._runs_job:  # otherwise, another process stores its figures
+            if self._is_running_job:  # otherwise, another process stores its figures
                 state: Any = figures.state
                 results.set_figures(self._job_figures(state))
             results.close()
         self.view.close(figures)
 
     def _job_figures(self, state: Any) -> JobFigures:  # noqa: ANN401 - a literal
-        figures, usage, earlier = self.figures, self.plan.engines.usage, self.earlier
+        figures, usage, earlier_figures = (
+            self.figures,
+            self.plan.engines.usage,
+            self.earlier_figures,
+        )
         return JobFigures(
             state=state,
             total=figures.total,
             done=figures.answered,
             failed=figures.failed,
-            asked=earlier.asked + figures.asked,
-            cost=earlier.cost + usage.cost,
-            unpriced=earlier.unpriced + usage.unpriced,
-            input_tokens=earlier.input_tokens + usage.input_tokens,
-            output_tokens=earlier.output_tokens + usage.output_tokens,
-            seconds=earlier.seconds + figures.seconds,
+            asked=earlier_figures.asked + figures.asked,
+            cost=earlier_figures.cost + usage.cost,
+            unpriced=earlier_figures.unpriced + usage.unpriced,
+            input_tokens=earlier_figures.input_tokens + usage.input_tokens,
+            output_tokens=earlier_figures.output_tokens + usage.output_tokens,
+            seconds=earlier_figures.seconds + figures.seconds,
             problem=figures.problem,
         )
 
@@ -330,7 +335,11 @@ class OutcomeSink:
         is_frame = session.rows.kind in ("frame", "series")
         self._builder: FrameBuilder | PartitionedBuilder | None = None
         if is_frame and output != "replies":
-            rows, columns, replaced_columns = session.rows, session.columns, session.replaced
+            rows, columns, replaced_columns = (
+                session.rows,
+                session.columns,
+                session.replaced_columns,
+            )
             if isinstance(rows, DaskRows):
                 self._builder = PartitionedBuilder(rows, columns, replaced_columns, output)
             else:
@@ -349,7 +358,7 @@ class OutcomeSink:
         """Return the rows with their answers."""
         session = self._session
         if self._builder is not None:
-            return self._builder.build(self._output, _STOPPED_MESSAGE)
+            return self._builder.build(self._output, _UNSENT_MESSAGE)
         count = session.rows.count
         if count is None:
             count = max(self._outcomes, default=-1) + 1

@@ -51,8 +51,8 @@ def row_position(name: str, digest: str, count: int) -> int | None:
     number, _, part_digest = name.removeprefix("r").partition("-")
     with suppress(ValueError):
         position = int(number, 36)
-        is_own = 0 <= position < count and name == row_name(position, digest)
-        return position if is_own and part_digest else None
+        is_in_part = 0 <= position < count and name == row_name(position, digest)
+        return position if is_in_part and part_digest else None
     return None
 
 
@@ -81,12 +81,14 @@ class PartFile:
 
     def add(self, key: int, row: PreparedRow, prompt: str | None) -> bool:
         """Add a row; return whether the file had room for it."""
-        form = row.format
+        batch_format = row.format
         name = row_name(len(self.keys), self.digest)
-        separator = form.separator if self.keys else form.start
+        separator = batch_format.separator if self.keys else batch_format.start
         line = separator + row_prefix(name) + row.content
-        is_full = len(self.keys) >= form.max_rows
-        if self.keys and (is_full or self.size + len(line) + len(form.end) > form.max_bytes):
+        is_full = len(self.keys) >= batch_format.max_rows
+        if self.keys and (
+            is_full or self.size + len(line) + len(batch_format.end) > batch_format.max_bytes
+        ):
             return False
         if self._file is None:
             self._file = self.path.open("xb")
@@ -132,12 +134,14 @@ class PartFiles:
         Raises:
             UsageError: If the row is larger than the maximum size of a batch.
         """
-        form = row.format
+        batch_format = row.format
         # 100 bytes are reserved for the custom ID.
-        max_request_bytes = form.max_bytes - len(form.start) - len(form.end) - 100
+        max_request_bytes = (
+            batch_format.max_bytes - len(batch_format.start) - len(batch_format.end) - 100
+        )
         if len(row.content) > max_request_bytes:
             raise UsageError(
-                f"the row's request has {len(row.content):,} bytes, but a batch accepts at"
+                f"the row's request is {len(row.content):,} bytes long, but a batch accepts at"
                 f" most {max_request_bytes:,}.",
                 hint="Shorten the row, or run the map without `batch=True`.",
             )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.figures import MapFigures
 
 _LOG_INTERVAL = 60.0
-"""Seconds between two lines in a log."""
+"""Seconds between lines in a log."""
 
 _BAR_FORMAT = "{bar:16} {desc}"
 
@@ -30,7 +30,7 @@ class ProgressView(Protocol):
         """Show the final figures."""
 
 
-class Silent:
+class SilentView:
     """Displays nothing."""
 
     def show(self, figures: MapFigures) -> None:
@@ -61,7 +61,7 @@ class TerminalBar:
         _print(_summary(figures))
 
 
-class LogLines:
+class LogView:
     """Prints a line per minute if there is no terminal, and a summary at the end.
 
     Args:
@@ -105,20 +105,20 @@ def _print(lines: list[str]) -> None:
 
 
 def default_view() -> ProgressView:
-    """Return a `TerminalBar` if stderr is a terminal, and `LogLines` otherwise."""
-    return TerminalBar() if sys.stderr is not None and sys.stderr.isatty() else LogLines()
+    """Return a `TerminalBar` if stderr is a terminal, and `LogView` otherwise."""
+    return TerminalBar() if sys.stderr is not None and sys.stderr.isatty() else LogView()
 
 
-class _Views:
+class _ViewFactory:
     """Holds the function that creates a map's display."""
 
     def __init__(self) -> None:
         self.create: Callable[[], ProgressView] = default_view
 
 
-views = _Views()
+view_factory = _ViewFactory()
 
 
 def use_view(create: Callable[[], ProgressView]) -> None:
     """Set the function that creates the display of each map; a notebook registers its own."""
-    views.create = create
+    view_factory.create = create

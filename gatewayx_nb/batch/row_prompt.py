@@ -67,15 +67,15 @@ class RequestSource(Protocol):
         """The columns that the requests use; ``None`` if they may use any column."""
 
     @property
-    def parts(self) -> tuple[object, ...]:
+    def prompt_parts(self) -> tuple[object, ...]:
         """The prompt and the system prompt, which identify the job."""
 
     @property
-    def constants(self) -> str:
+    def constants_digest(self) -> str:
         """A digest of the values that all rows share; empty if there are none."""
 
     @property
-    def names_models(self) -> bool:
+    def sets_model(self) -> bool:
         """Whether each request names its own model, so that the map's model is not used."""
 
     def request(self, row: RowValue) -> RowRequest:
@@ -90,17 +90,17 @@ class PreparedRequests:
     """Requests that were created in advance; the rows of the map are their positions.
 
     Args:
-        requests: The requests, each with its model; an error fails its row.
+        requests: The requests, each with its model; an error makes its row fail.
         definition: A string that identifies the job.
     """
 
     columns: Iterable[Any] | None = ()
-    constants = ""
-    names_models = True
+    constants_digest = ""
+    sets_model = True
 
     def __init__(self, requests: Sequence[RowRequest | GatewayError], definition: str) -> None:
         self._requests = requests
-        self.parts: tuple[object, ...] = (definition, None)
+        self.prompt_parts: tuple[object, ...] = (definition, None)
 
     def request(self, row: Any) -> RowRequest:  # noqa: ANN401 - a position
         """Return the request at a position.
@@ -129,7 +129,7 @@ class RowPrompt:
             placeholder, or if a placeholder names a missing column.
     """
 
-    names_models = False
+    sets_model = False
 
     def __init__(self, prompt: object, system: object, rows: Rows, *, blank: bool) -> None:
         self._allows_missing = blank
@@ -151,7 +151,7 @@ class RowPrompt:
             self.columns = None
 
     @property
-    def parts(self) -> tuple[object, ...]:
+    def prompt_parts(self) -> tuple[object, ...]:
         """The prompt and the system prompt as passed; they identify the job."""
         return tuple(
             part.template if isinstance(part, RowTemplate) else part
@@ -159,7 +159,7 @@ class RowPrompt:
         )
 
     @property
-    def constants(self) -> str:
+    def constants_digest(self) -> str:
         """A digest of the placeholder values that all rows share; empty if there are none."""
         parts = (part for part in (self._prompt, self._system) if isinstance(part, RowTemplate))
         return "".join(part.constants_digest for part in parts)
@@ -171,13 +171,13 @@ class RowPrompt:
             UsageError: If a value that the prompt uses is missing, or if a function raises an error
                 or returns neither a string nor a dict of options.
         """
-        system = self._fill_system(row)
+        system_options = self._fill_system(row)
         if not isinstance(self._prompt, RowTemplate):
-            return self._from_function(row, system)
+            return self._from_function(row, system_options)
         filled_prompt = self._prompt.fill(self._namespace(row))
-        if not system and not filled_prompt.images:
+        if not system_options and not filled_prompt.images:
             return RowRequest(filled_prompt.text)
-        options: dict[str, Any] = dict(system)
+        options: dict[str, Any] = dict(system_options)
         if filled_prompt.images:
             options["images"] = filled_prompt.images
         return RowRequest(filled_prompt.text, cast("CallOptions", options))
@@ -189,37 +189,37 @@ class RowPrompt:
         if isinstance(part, str):
             return {"system": part}
         if isinstance(part, RowTemplate):
-            filled_prompt = part.fill(self._namespace(row))
-            if filled_prompt.images:
+            filled_template = part.fill(self._namespace(row))
+            if filled_template.images:
                 raise UsageError(
-                    f"{filled_prompt.image_names[0]!r} is an image, which a system prompt cannot"
+                    f"{filled_template.image_names[0]!r} is an image, which a system prompt cannot"
                     " contain.",
-                    hint="Put it into the prompt instead.",
+                    hint="Put it in the prompt instead.",
                 )
-            return {"system": filled_prompt.text}
+            return {"system": filled_template.text}
         text = _call_row_function(part, row, "system")
         if not isinstance(text, str):
             raise UsageError(f"the `system` function must return a str, got {short_repr(text)}.")
         return {"system": text}
 
-    def _from_function(self, row: RowValue, system: dict[str, Any]) -> RowRequest:
+    def _from_function(self, row: RowValue, system_options: dict[str, Any]) -> RowRequest:
         result = _call_row_function(cast("RowFunction", self._prompt), row, "prompt")
         if is_missing(result) and not self._allows_missing:
             raise UsageError("the prompt function returned no text for this row.")
         if isinstance(result, str):
-            return RowRequest(result, cast("CallOptions", system))
+            return RowRequest(result, cast("CallOptions", system_options))
         if not isinstance(result, Mapping):
             raise UsageError(
                 "the prompt function must return a str or a dict of options, got"
                 f" {short_repr(result)}.",
                 hint='For example, `lambda row: f"Classify: {row.text}"`.',
             )
-        options = {**system, **result}
+        options = {**system_options, **result}
         for key in options:
             if key not in _ROW_OPTIONS:
                 raise UsageError(
                     f"the prompt function returned the key {short_repr(key)}, which is not"
-                    f" an option of a row.{did_you_mean(str(key), _ROW_OPTIONS)}",
+                    f" a per-row option.{did_you_mean(str(key), _ROW_OPTIONS)}",
                     hint=f"The options are {', '.join(sorted(_ROW_OPTIONS))}.",
                 )
         text, messages = options.pop("prompt", None), options.pop("messages", None)

@@ -83,7 +83,7 @@ _ERROR_DECODER = msgspec.json.Decoder(_StoredError)
 def encode_outcome(
     outcome: Reply | GatewayError, prompt: str, steps: tuple[Step, ...] = ()
 ) -> bytes:
-    """Return an error as JSON, or a reply as a cassette entry.
+    """Return a reply as a cassette entry, or an error as another JSON object.
 
     Args:
         outcome: The reply or the error.
@@ -124,18 +124,18 @@ def _encode(struct: msgspec.Struct) -> bytes:
 
 
 def decode_outcome(
-    content: bytes, outcome: str, schema: ResponseSchema | None
+    content: bytes, outcome_name: str, schema: ResponseSchema | None
 ) -> Reply | GatewayError:
     """Return the reply or the error that the JSON contains.
 
     Args:
         content: The JSON.
-        outcome: ``"ok"``, or the name of the error's class.
+        outcome_name: ``"ok"``, or the name of the error's class.
         schema: Parses the answer; ``None`` if no schema was requested.
     """
     try:
-        if outcome != "ok":
-            return _decode_error(_ERROR_DECODER.decode(content), outcome)
+        if outcome_name != "ok":
+            return _decode_error(_ERROR_DECODER.decode(content), outcome_name)
         entry = _DECODER.decode(content)
         parsed_value: Any = None if schema is None else schema.parse(entry.text)
         steps = tuple(step.to_step() for step in entry.steps)
@@ -146,23 +146,23 @@ def decode_outcome(
         )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return ConfigError(
-            f"the stored answer of a row cannot be read: {error}.",
+            f"a row's stored answer cannot be read: {error}.",
             hint=Hint("set_option", option="fresh", value=True),
         )
 
 
-def stored_prompt(content: bytes, outcome: str) -> str:
+def stored_prompt(content: bytes, outcome_name: str) -> str:
     """Return the prompt of a stored row; empty if it is not stored."""
     try:
-        if outcome != "ok":
+        if outcome_name != "ok":
             return _ERROR_DECODER.decode(content).prompt
         return _DECODER.decode(content).request.prompt
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""
 
 
-def _decode_error(stored_error: _StoredError, outcome: str) -> GatewayError:
-    error_class = getattr(errors, outcome, ProviderError)
+def _decode_error(stored_error: _StoredError, outcome_name: str) -> GatewayError:
+    error_class = getattr(errors, outcome_name, ProviderError)
     if not (isinstance(error_class, type) and issubclass(error_class, GatewayError)):
         error_class = ProviderError
     error = error_class(

@@ -58,7 +58,7 @@ def ask_parser() -> LineParser:
         "Call a model. Text that is piped in follows the prompt.",
         "gatewayx ask -h",
         "A prompt that begins with a dash follows `--`.",
-        from_shell=True,
+        is_from_shell=True,
     )
     parser.usage = "%(prog)s REF [options] [PROMPT | -]"
     parser.param_options = PARAM_OPTIONS
@@ -118,19 +118,21 @@ def _read_prompt(session: ShellSession, reference: str, words: Sequence[str]) ->
             "the reference is missing.",
             hint=f'For example, `gatewayx ask mock "{reference[:60]}"`.',
         )
-    is_only_input = list(words) == ["-"]
-    if "-" in words and not is_only_input:
+    reads_only_input = list(words) == ["-"]
+    if "-" in words and not reads_only_input:
         raise UsageError(
             "`-` reads the whole prompt from standard input, so it must be the only word.",
             hint="Omit `-`: text that is piped in follows the other words.",
         )
-    typed_text = "" if is_only_input else " ".join(words)
-    piped_input = piped_text() if is_only_input or has_piped_text() else ""
+    typed_text = "" if reads_only_input else " ".join(words)
+    piped_input = piped_text() if reads_only_input or has_piped_text() else ""
     prompt = "\n\n".join(filter(str.strip, (typed_text, piped_input)))
     if not prompt:
-        problem = "standard input is empty" if is_only_input else "the prompt is missing"
-        is_known = session.is_reference(reference)
-        example = f'{reference} "Why is the sky blue?"' if is_known else f'mock "{reference}"'
+        problem = "standard input is empty" if reads_only_input else "the prompt is missing"
+        is_known_reference = session.is_reference(reference)
+        example = (
+            f'{reference} "Why is the sky blue?"' if is_known_reference else f'mock "{reference}"'
+        )
         raise UsageError(
             f"{problem}.",
             hint=f"For example, `gatewayx ask {example}`.",
@@ -142,18 +144,18 @@ def _read_prompt(session: ShellSession, reference: str, words: Sequence[str]) ->
 def _stream_answer(pool: EnginePool, prompt: str, reference: str, options: dict[str, Any]) -> Reply:
     """Write an answer while it arrives."""
     stream = pool.stream(prompt, reference, **options)
-    held_back, ends_with_newline = "", True
+    held_back_text, ends_with_newline = "", True
     try:
         for chunk in stream:
-            text, held_back = _split_at_escape(held_back + chunk.text)
+            text, held_back_text = _split_at_escape(held_back_text + chunk.text)
             if text:
                 _write_text(text)
                 ends_with_newline = text.endswith("\n")
     finally:
         stream.close()
-        if held_back:
-            _write_text(held_back)
-        if not ends_with_newline or held_back:
+        if held_back_text:
+            _write_text(held_back_text)
+        if not ends_with_newline or held_back_text:
             sys.stdout.write("\n")
             sys.stdout.flush()
     return stream.reply

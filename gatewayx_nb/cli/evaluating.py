@@ -56,7 +56,9 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
     parser = SHELL_COMMANDS["eval"].parser(session.prog)
     args, other_words = read_line(session, parser, words)
     if other_words:
-        raise parser.usage_error(f"`{parser.prog}` takes one file, also got {other_words[0]!r}.")
+        raise parser.usage_error(
+            f"`{parser.prog}` takes one file, got a second one, {other_words[0]!r}."
+        )
     if not args.prompt:
         raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
     if args.margin is not None and not args.no_worse_than:
@@ -100,13 +102,13 @@ def _check_result(
     result: Evaluation, args: argparse.Namespace, bounds: dict[str, dict[str, float]]
 ) -> int:
     """Write the failed checks to standard error; return 1 if a check or an answer failed."""
-    checks: dict[str, Any] = {name: values for name, values in bounds.items() if values}
+    check_options: dict[str, Any] = {name: values for name, values in bounds.items() if values}
     if args.no_worse_than:
-        checks["no_worse_than"] = args.no_worse_than
-        checks |= {} if args.margin is None else {"margin": args.margin}
-    if checks:
+        check_options["no_worse_than"] = args.no_worse_than
+        check_options |= {} if args.margin is None else {"margin": args.margin}
+    if check_options:
         try:
-            result.check(**checks)
+            result.check(**check_options)
         except AssertionError as failure:
             for line in str(failure).partition("\n\n")[0].splitlines():
                 warn(plain(line))
@@ -142,13 +144,13 @@ def _texts_by_name(texts: Sequence[str], flag: str) -> str | dict[str, str]:
 
 def _read_scorer_options(args: argparse.Namespace, schema: object) -> Iterable[object]:
     for text in args.scorer:
-        name, equals, value = text.partition("=")
+        name, separator, value = text.partition("=")
         if name not in scorers.__all__:
             raise UsageError(
                 f"`--scorer` must be one of {', '.join(scorers.__all__)}, got {name!r}."
                 f"{did_you_mean(name, scorers.__all__)}"
             )
-        yield _create_scorer(name, value if equals else None, schema)
+        yield _create_scorer(name, value if separator else None, schema)
 
 
 def _create_scorer(name: str, value: str | None, schema: object) -> object:
@@ -183,8 +185,8 @@ def _read_bounds(texts: Sequence[str], name: str) -> dict[str, float]:
     flag = f"--{name.replace('_', '-')}"
     bounds = {}
     for text in texts:
-        score, equals, value = text.rpartition("=")
-        if not equals or not score:
+        score, separator, value = text.rpartition("=")
+        if not separator or not score:
             raise UsageError(
                 f"`{flag}` must be SCORE=X, got {text!r}.",
                 hint=f"For example, `{flag} equals=0.9`.",

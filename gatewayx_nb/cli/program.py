@@ -26,7 +26,7 @@ from gatewayx_nb.text import plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OK, FAILED, USAGE, SETTINGS, STOPPED = 0, 1, 2, 3, 130
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS, EXIT_STOPPED = 0, 1, 2, 3, 130
 """The exit statuses of a command."""
 
 _HELP_FLAGS = frozenset({"-h", "--help"})
@@ -46,7 +46,7 @@ def run(words: Sequence[str]) -> int:
         warn(one_line(error))
         return status_of(error)
     except KeyboardInterrupt:
-        return STOPPED
+        return EXIT_STOPPED
     finally:
         session.close()
         hints.set_wording(previous_wording)
@@ -60,8 +60,8 @@ def one_line(error: GatewayError) -> str:
 def status_of(error: GatewayError) -> int:
     """Return the exit status of a command that ended with this error."""
     if isinstance(error, UsageError | EngineNotFoundError | UnsupportedFeatureError):
-        return USAGE
-    return SETTINGS if isinstance(error, ConfigError | AuthenticationError) else FAILED
+        return EXIT_USAGE
+    return EXIT_SETTINGS if isinstance(error, ConfigError | AuthenticationError) else EXIT_FAILED
 
 
 def _run_command(session: ShellSession, name: str, words: list[str]) -> int:
@@ -87,7 +87,7 @@ def _run_command(session: ShellSession, name: str, words: list[str]) -> int:
         session.show(output)
     # The rows of `health` and `doctor` have the attribute `ok`.
     is_ok = all(getattr(row, "ok", True) for row in output) if isinstance(output, list) else True
-    return OK if is_ok else FAILED
+    return EXIT_OK if is_ok else EXIT_FAILED
 
 
 def _unknown_command_error(session: ShellSession, name: str, words: Sequence[str]) -> UsageError:

@@ -141,7 +141,8 @@ def _parse_table(text: str, delimiter: str) -> tuple[list[str], list[list[str | 
         cells = row or [""]
         if len(cells) != len(header):
             raise ValueError(
-                f"line {reader.line_num:,} has {len(cells)} fields, and the header {len(header)}"
+                f"line {reader.line_num:,} has {len(cells)} fields, but the header has"
+                f" {len(header)}"
             )
         rows.append([cell or None for cell in cells])
     return header, rows

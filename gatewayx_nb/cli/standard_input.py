@@ -33,7 +33,8 @@ def piped_text() -> str:
     data = sys.stdin.buffer.read(_MAX_INPUT_BYTES + 1)
     if len(data) > _MAX_INPUT_BYTES:
         raise UsageError(
-            f"standard input has more than {_MAX_INPUT_BYTES >> 20} MiB.", hint="Pipe in less text."
+            f"standard input is larger than {_MAX_INPUT_BYTES >> 20} MiB.",
+            hint="Pipe in less text.",
         )
     try:
         return data.decode("utf-8-sig").rstrip("\r\n")

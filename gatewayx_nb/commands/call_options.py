@@ -102,8 +102,8 @@ def _params(texts: Iterable[str], read_value: ReadValue) -> dict[str, Any]:
     """
     params: dict[str, Any] = {}
     for text in texts:
-        name, equals, value_text = text.partition("=")
-        if not equals or not name:
+        name, separator, value_text = text.partition("=")
+        if not separator or not name:
             raise UsageError(
                 f"`-p` must be K=V, got {text!r}.", hint="For example, `-p top_p=0.9`."
             )
@@ -111,13 +111,13 @@ def _params(texts: Iterable[str], read_value: ReadValue) -> dict[str, Any]:
         *path, last_key = name.split(".")
         target = params
         for key in path:
-            nested = target.setdefault(key, {})
-            if not isinstance(nested, dict):
+            nested_value = target.setdefault(key, {})
+            if not isinstance(nested_value, dict):
                 raise UsageError(
                     f"`-p {key}` has a value, so it cannot also have `{name}`.",
                     hint="Omit one of them.",
                 )
-            target = nested
+            target = nested_value
         if last_key in target:
             raise UsageError(f"`-p {name}` has two values.", hint="Omit one of them.")
         target[last_key] = value

@@ -164,7 +164,7 @@ class Command:
     def parser(self, prog: str) -> LineParser:
         """Return the command's parser, for a front end whose command lines begin with ``prog``."""
         prog, help_line = f"{prog} {self.name}", f"{prog} help {self.name}"
-        parser = LineParser(prog, self.summary, help_line, from_shell=self.where == "shell")
+        parser = LineParser(prog, self.summary, help_line, is_from_shell=self.where == "shell")
         self.arguments(parser)
         return parser
 

@@ -106,10 +106,10 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
 def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Excerpt:
     """List the commands, or explain a command, a topic, a call option, a guide or a message."""
     topic = args.text.strip()
-    first, _, action = topic.partition(" ")
+    first_word, _, action = topic.partition(" ")
     # For an action of a command, such as `key set`, explain the command.
-    if first in session.commands and _may_be_action(session.commands[first], action):
-        topic = first
+    if first_word in session.commands and _may_be_action(session.commands[first_word], action):
+        topic = first_word
     if not topic:
         return _list_commands(session)
     if topic in ("ask", "options"):
@@ -122,10 +122,10 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
         return Table(rows, GROUPED_COLUMNS)
     if help_page := _option_help(session, topic) or _find_page(topic):
         return help_page
-    if first in session.commands:
+    if first_word in session.commands:
         raise UsageError(
             f"{shorten(action, _MAX_QUOTED_LENGTH)!r} is not expected here.",
-            hint=Hint("command", line=f"help {first}"),
+            hint=Hint("command", line=f"help {first_word}"),
         )
     raise _unknown_error(topic, help_topics(session.commands), "command or topic")
 
@@ -213,12 +213,12 @@ def _list_commands(session: Session) -> Table:
         (f"{ask_prog} [REF …] [options]", "send the lines below; `-h` lists the options"),
         (f"{prog} REF PROMPT…", "call a model in one line"),
     ]
-    titles = {0: "Ask"}
+    title_by_index = {0: "Ask"}
     for group, names in GROUPS.items():
-        titles.setdefault(len(rows), "" if group == "Ask" else group)
+        title_by_index.setdefault(len(rows), "" if group == "Ask" else group)
         commands = (session.commands[name] for name in names if name in session.commands)
         rows += [(command.parser(prog).short_usage, command.summary) for command in commands]
-    grouped_rows = [(titles.get(index, ""), *row) for index, row in enumerate(rows)]
+    grouped_rows = [(title_by_index.get(index, ""), *row) for index, row in enumerate(rows)]
     help_note = f"`{prog} help COMMAND` explains one; REF is an engine or engine:model."
     return Table(grouped_rows, GROUPED_COLUMNS, (help_note,))
 

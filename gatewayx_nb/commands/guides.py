@@ -48,9 +48,11 @@ def find_trouble(topic: str) -> Excerpt | None:
         topic: Name of the entry, which is the ``help`` of an error, or words of the entry's title.
     """
     entries = _trouble_entries()
-    by_name = [entry for entry in entries if entry[0] == topic]
-    by_title = [entry for entry in entries if topic.lower() in entry[1].replace("`", "").lower()]
-    for _, title, text in by_name or by_title:
+    entries_by_name = [entry for entry in entries if entry[0] == topic]
+    entries_by_title = [
+        entry for entry in entries if topic.lower() in entry[1].replace("`", "").lower()
+    ]
+    for _, title, text in entries_by_name or entries_by_title:
         return Excerpt(title, _without_links(text).strip())
     return None
 

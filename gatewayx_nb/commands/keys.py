@@ -16,7 +16,7 @@ from gatewayx_nb.commands.line_parser import LineParser
 from gatewayx_nb.commands.trust import confirm_import, confirm_key_destinations
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean, nearest_name
 from gatewayx_nb.hints import Hint, as_hint
-from gatewayx_nb.mcp_client import key_engine
+from gatewayx_nb.mcp_client import key_engine_name
 from gatewayx_nb.mcp_server import SERVER_NAME
 from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import (
@@ -85,7 +85,7 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
     ]
     for server, url in _server_urls(session).items():
         if url:
-            server_key = session.pool.config.key(key_engine(server))
+            server_key = session.pool.config.key(key_engine_name(server))
             state = (
                 f"{server_key.state} in {server_key.source}"
                 if server_key.source
@@ -132,12 +132,12 @@ def _parse_line(session: Session, line: str) -> argparse.Namespace:
     """
     words = line.replace("=", " ").split()
     # Another word after NAME may be a key, perhaps in quotation marks.
-    has_value = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
+    may_contain_key = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
     if contains_key(line) and not _is_file_import(words):
         raise typed_key_error(session, f"key {line}")
     if words[:1] == ["import"] and all(word.startswith("-") for word in words[1:]):
         raise _create_parser(session).usage_error(f"`{session.prog} key import` needs FILE.")
-    args = None if has_value else _create_parser(session).read(line)
+    args = None if may_contain_key else _create_parser(session).read(line)
     if args is None:
         raise typed_key_error(session, f"key {line}")
     if args.action == "import":
@@ -183,9 +183,9 @@ def _require_engine(session: Session, name: str) -> None:
 def _server_urls(session: Session) -> dict[str, str]:
     """Return the URL of each known MCP server; it is empty if a command starts the server."""
     config = session.pool.config
-    urls = {name: row.url for name, row in config.settings.mcp.items()}
-    pool_urls = {state.server.name: state.server.url for state in session.pool.mcp_servers()}
-    return {**pool_urls, **urls}
+    configured_url_by_name = {name: row.url for name, row in config.settings.mcp.items()}
+    pool_url_by_name = {state.server.name: state.server.url for state in session.pool.mcp_servers()}
+    return {**pool_url_by_name, **configured_url_by_name}
 
 
 def _check_server(session: Session, name: str, *, is_new: bool) -> None:
@@ -196,8 +196,8 @@ def _check_server(session: Session, name: str, *, is_new: bool) -> None:
     Raises:
         UsageError: If the server does not exist or is started by a command.
     """
-    servers = _server_urls(session)
-    url = servers.get(name.removeprefix(_SERVER_PREFIX))
+    url_by_server = _server_urls(session)
+    url = url_by_server.get(name.removeprefix(_SERVER_PREFIX))
     if url:
         session.show(Note(f"The key for {name} is sent to {origin(url)}."))
     elif url is not None:
@@ -208,7 +208,7 @@ def _check_server(session: Session, name: str, *, is_new: bool) -> None:
             topic="mcp-server",
         )
     elif not is_new:
-        key_names = [_SERVER_PREFIX + server for server, url in servers.items() if url]
+        key_names = [_SERVER_PREFIX + server for server, url in url_by_server.items() if url]
         raise UsageError(
             f"there is no MCP server {name.removeprefix(_SERVER_PREFIX)!r} with a URL."
             f"{did_you_mean(name, key_names)}",
@@ -220,7 +220,9 @@ def _check_server(session: Session, name: str, *, is_new: bool) -> None:
 def _stored_name(name: str) -> str:
     """Return the name under which the key for an engine or a server is stored."""
     return (
-        key_engine(name.removeprefix(_SERVER_PREFIX)) if name.startswith(_SERVER_PREFIX) else name
+        key_engine_name(name.removeprefix(_SERVER_PREFIX))
+        if name.startswith(_SERVER_PREFIX)
+        else name
     )
 
 
@@ -251,8 +253,8 @@ def _set(session: Session, name: str, *, is_for_user: bool) -> Note:
     former_default = _default_model(session)
     path = session.pool.config.set_key(_stored_name(name), value, user=is_for_user)
     session.pool.refresh()
-    change_note = _default_change_notes(session, former_default)
-    notes = [f"The key for {name} is set in {display_path(path)}.", *change_note]
+    change_notes = _default_change_notes(session, former_default)
+    notes = [f"The key for {name} is set in {display_path(path)}.", *change_notes]
     if may_be_committed(path):
         notes.append("Git does not ignore this file: add it to .gitignore before you commit.")
     if not is_server and name not in {row.name for row in session.pool.status()}:
@@ -273,8 +275,8 @@ def _default_change_notes(session: Session, former_default: str) -> Iterator[str
     current_default = _default_model(session)
     if current_default == former_default:
         return
-    ready = {row.name for row in session.pool.status() if row.readiness == "ready"}
-    is_ready = former_default.partition(":")[0] in ready
+    ready_names = {row.name for row in session.pool.status() if row.readiness == "ready"}
+    is_ready = former_default.partition(":")[0] in ready_names
     keep_note = (
         f"; `{session.prog} use {former_default}` keeps {former_default}" if is_ready else ""
     )
@@ -293,8 +295,8 @@ def _remove(session: Session, name: str) -> Note:
     remaining_key = config.key(
         _stored_name(name)
     )  # for example in the environment, which a command cannot change
-    still_set = f"It is still set as {remaining_key.variable} in the {remaining_key.source}."
-    notes = [still_set] if remaining_key.state == "set" else []
+    still_set_note = f"It is still set as {remaining_key.variable} in the {remaining_key.source}."
+    notes = [still_set_note] if remaining_key.state == "set" else []
     notes += _default_change_notes(session, former_default)
     if not files:
         names = [

@@ -60,7 +60,7 @@ class LineParser(argparse.ArgumentParser):
         description: What the command does, in one line.
         help_line: The command line that shows this command's help.
         advice: Advice for an unknown option.
-        from_shell: Whether the words come from a shell, which has removed comments.
+        is_from_shell: Whether the words come from a shell, which has removed comments.
 
     Attributes:
         examples: Lines to show at the top of the table, instead of the full usage line.
@@ -77,7 +77,7 @@ class LineParser(argparse.ArgumentParser):
         help_line: str = "",
         advice: str = "",
         *,
-        from_shell: bool = False,
+        is_from_shell: bool = False,
     ) -> None:
         # By default, argparse prints help and exits. Abbreviations could clash with future options.
         super().__init__(
@@ -90,7 +90,7 @@ class LineParser(argparse.ArgumentParser):
         for action in (None, "store"):
             self.register("action", action, _StoreOnce)
         self._help_line, self._advice = help_line or f"{prog} -h", advice
-        self._from_shell = from_shell
+        self._is_from_shell = is_from_shell
 
     def read(
         self, line: str, split: Callable[[str], list[str]] = shlex.split
@@ -114,7 +114,7 @@ class LineParser(argparse.ArgumentParser):
             UsageError: If the words are invalid; for an unknown option, the message suggests the
                 most similar one, if any.
         """
-        if not self._from_shell:
+        if not self._is_from_shell:
             self._refuse_comment(words)
         self._refuse_single_dash(words)
         try:
@@ -138,8 +138,8 @@ class LineParser(argparse.ArgumentParser):
             line: The line.
             error: The error of `shlex`.
         """
-        text_before, space, comment = f" {line}".partition(" #")
-        if space and not {"'", '"'}.intersection(text_before):
+        text_before, separator, comment = f" {line}".partition(" #")
+        if separator and not {"'", '"'}.intersection(text_before):
             return self._comment_error(f"#{comment}")
         hint = (
             "Close the quotation marks, or put text that contains an apostrophe in double quotes."
@@ -166,8 +166,8 @@ class LineParser(argparse.ArgumentParser):
 
     def adder_for_group(self, title: str) -> Callable[..., argparse.Action]:
         """Return the function that adds an option to the group with this title."""
-        titles = {group.title: group for group in self._action_groups}
-        return (titles.get(title) or self.add_argument_group(title)).add_argument
+        group_by_title = {group.title: group for group in self._action_groups}
+        return (group_by_title.get(title) or self.add_argument_group(title)).add_argument
 
     @property
     def actions(self) -> Sequence[argparse.Action]:
@@ -232,10 +232,12 @@ class LineParser(argparse.ArgumentParser):
         """Return the note about the options that only ``-p`` sets, if there are any."""
         if not self.param_options:
             return []
-        *names, last = (f"`{name}`" for name in self.param_options)
+        *names, last_name = (f"`{name}`" for name in self.param_options)
         if not names:
-            return [f"`-p` also sets {last}, which has no flag of its own."]
-        return [f"`-p` also sets {', '.join(names)} and {last}, which have no flag of their own."]
+            return [f"`-p` also sets {last_name}, which has no flag of its own."]
+        return [
+            f"`-p` also sets {', '.join(names)} and {last_name}, which have no flag of their own."
+        ]
 
     def usage_error(self, problem: str, advice: str = "") -> UsageError:
         """Return the error for an invalid line: the problem, and the command that shows help."""
@@ -299,7 +301,7 @@ class LineParser(argparse.ArgumentParser):
         if flag and (example := self.param_example(flag, value)):
             return self.usage_error(f"there is no option {flag!r}.", f"Use `{example}`.")
         if flag:
-            longer_flags = [other for other in self.option_strings if other.startswith(flag)]
+            longer_flags = [option for option in self.option_strings if option.startswith(flag)]
             suggestion = did_you_mean(
                 longer_flags[0] if longer_flags else flag, self.option_strings
             )

@@ -229,13 +229,17 @@ def _free_name(session: Session, name: str) -> str:
 def _host(url: str) -> str:
     """Validate a base URL and return its host."""
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-        is_valid = parts.scheme in ("http", "https") and host and not parts.query + parts.fragment
+        url_parts = urlsplit(url)
+        host, _ = url_parts.hostname or "", url_parts.port
+        is_valid = (
+            url_parts.scheme in ("http", "https")
+            and host
+            and not url_parts.query + url_parts.fragment
+        )
     except ValueError:  # the port or IPv6 address is invalid
-        parts, host, is_valid = urlsplit(""), "", False
-    is_plain = url.isascii() and url.isprintable() and " " not in url
-    if not is_valid or not is_plain or "@" in parts.netloc:
+        url_parts, host, is_valid = urlsplit(""), "", False
+    has_only_plain_characters = url.isascii() and url.isprintable() and " " not in url
+    if not is_valid or not has_only_plain_characters or "@" in url_parts.netloc:
         raise UsageError(  # does not quote the URL, which may contain a password
             "the base URL must be https://HOST/PATH, without a user name or a query.",
             hint="For example, `--url https://api.example.com/v1`.",

@@ -72,14 +72,15 @@ def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
         return rows.with_notes(
             *_pool_notes(session), *_results_note(session), *session.pool.problems
         )
-    matches = [row for row in rows if row.name == args.name]
-    if not matches:
+    matching_rows = [row for row in rows if row.name == args.name]
+    if not matching_rows:
         raise EngineNotFoundError(
             f"no engine {args.name!r}.{did_you_mean(args.name, [row.name for row in rows])}",
             hint=Hint("list_engines"),
         )
-    notes = [line for row in matches for line in _engine_details(session, row)]
-    return Table(matches, rows.columns, notes)  # not folded, because the user named the engine
+    notes = [line for row in matching_rows for line in _engine_details(session, row)]
+    # The table is not folded, because the user named the engine.
+    return Table(matching_rows, rows.columns, notes)
 
 
 def _results_note(session: Session) -> Iterator[str]:
@@ -100,8 +101,8 @@ def _engine_details(session: Session, row: EngineStatus) -> Iterator[str]:
     folders = [folder.root for folder in session.pool.config.config_dirs]
     path = Path(row.where)
     # A notebook saves this output, but a shipped engine's path differs between machines.
-    is_own = any(path.is_relative_to(folder) for folder in folders)
-    yield f"Code: {display_path(path) if is_own else row.source}"
+    is_user_file = any(path.is_relative_to(folder) for folder in folders)
+    yield f"Code: {display_path(path) if is_user_file else row.source}"
     if row.key != "not needed" and row.variable:
         source_text = "the environment" if row.found_in == "environment" else row.found_in
         yield f"Key: `{row.variable}`, {f'found in {source_text}' if source_text else 'not found'}"
@@ -270,10 +271,12 @@ def _pool_notes(session: Session) -> tuple[str, ...]:
 def _security_summary(report: SecurityStatus) -> Iterator[str]:
     counts = report.counts
     sources = [key.source for key in report.keys if key.state == "set"]
-    by_source = ", ".join(f"{count} in the {source}" for source, count in Counter(sources).items())
+    counts_text = ", ".join(
+        f"{count} in the {source}" for source, count in Counter(sources).items()
+    )
     placeholders = counts["placeholder"]
     yield (
-        f"Keys: {counts['set']} set{f' ({by_source})' if by_source else ''}, "
+        f"Keys: {counts['set']} set{f' ({counts_text})' if counts_text else ''}, "
         f"{placeholders} placeholder{'' if placeholders == 1 else 's'}."
     )
     yield f"Started engines: {', '.join(report.started) or 'none'}."

@@ -78,10 +78,12 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
     permissions_by_engine = session.pool.key_destinations(*engines, untrusted=True, named=named)
     for engine, destinations in session.pool.key_destinations(*engines).items():
         # The user already knows the code of an engine that they named or allowed.
-        hosts = [permission for permission in destinations if not permission.target.endswith(".py")]
-        if hosts and engine not in permissions_by_engine:
+        host_permissions = [
+            permission for permission in destinations if not permission.target.endswith(".py")
+        ]
+        if host_permissions and engine not in permissions_by_engine:
             hosts_text = " and ".join(
-                f"{permission.target} ({permission.where})" for permission in hosts
+                f"{permission.target} ({permission.where})" for permission in host_permissions
             )
             session.show(Note(f"This project sends the key for {engine} to {hosts_text}."))
     if not permissions_by_engine:

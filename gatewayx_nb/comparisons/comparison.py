@@ -84,12 +84,15 @@ class Comparison(Sequence[Outcome]):
         A metric is omitted if it is known for only one column or equal in all columns. Several
         columns may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
-        best_columns = {
+        indices_by_mark = {
             "fastest": self._best_columns(lambda reply: round(reply.latency, 1)),
             "cheapest": self._best_columns(lambda reply: reply.cost),
         }
         indices = range(len(self.outcomes))
-        return [[mark for mark in best_columns if index in best_columns[mark]] for index in indices]
+        return [
+            [mark for mark in indices_by_mark if index in indices_by_mark[mark]]
+            for index in indices
+        ]
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with a row for each answer; unknown values are missing.
@@ -105,7 +108,10 @@ class Comparison(Sequence[Outcome]):
     def rows(self) -> list[dict[str, object]]:
         """Return the rows of `to_frame` as dicts; unknown values are ``None``."""
         columns = zip(self.labels, self.references, self.outcomes, strict=True)
-        return [{"label": label, **_outcome_row(ref, outcome)} for label, ref, outcome in columns]
+        return [
+            {"label": label, **_outcome_row(reference, outcome)}
+            for label, reference, outcome in columns
+        ]
 
     def _best_columns(self, metric: Callable[[Reply], object]) -> set[int]:
         """Return the columns with the lowest metric, or an empty set if all columns tie."""
@@ -115,9 +121,9 @@ class Comparison(Sequence[Outcome]):
             if isinstance(outcome, Reply) and not outcome.interrupted
             if (value := metric(outcome)) is not None
         }
-        lowest = min(values.values(), default=None)  # type: ignore[type-var]
-        best = {index for index, value in values.items() if value == lowest}
-        return best if len(best) < len(values) else set()
+        lowest_value = min(values.values(), default=None)  # type: ignore[type-var]
+        best_indices = {index for index, value in values.items() if value == lowest_value}
+        return best_indices if len(best_indices) < len(values) else set()
 
     @overload
     def __getitem__(self, index: int | str) -> Outcome: ...

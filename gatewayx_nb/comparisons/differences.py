@@ -54,10 +54,10 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     first_shared = [True] * len(pieces[0])
     shared_flags = [first_shared]
     for other in pieces[1:]:
-        in_first, in_other = _matches(pieces[0], other)
+        first_matches, other_matches = _matches(pieces[0], other)
         # The list is changed in place, because `shared_flags` contains it.
-        first_shared[:] = map(operator.and_, first_shared, in_first)
-        shared_flags.append(in_other)
+        first_shared[:] = map(operator.and_, first_shared, first_matches)
+        shared_flags.append(other_matches)
     return [
         _join_pieces(text_pieces, flags)
         for text_pieces, flags in zip(pieces, shared_flags, strict=True)
@@ -82,14 +82,14 @@ def _count_pairs(pieces: list[list[str]]) -> int:
 
 def _matches(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
     """Return, for each piece of both texts, whether it matches a piece of the other text."""
-    in_first, in_other = [False] * len(first), [False] * len(other)
+    first_matches, other_matches = [False] * len(first), [False] * len(other)
     # `autojunk` would ignore words that are frequent in text of 200 words or more.
     for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():
-        in_first[block.a : block.a + block.size] = [True] * block.size
-        in_other[block.b : block.b + block.size] = [True] * block.size
-    return in_first, in_other
+        first_matches[block.a : block.a + block.size] = [True] * block.size
+        other_matches[block.b : block.b + block.size] = [True] * block.size
+    return first_matches, other_matches
 
 
-def _join_pieces(pieces: list[str], shared: list[bool]) -> list[Span]:
-    runs = groupby(zip(pieces, shared, strict=True), key=lambda pair: pair[1])
+def _join_pieces(pieces: list[str], flags: list[bool]) -> list[Span]:
+    runs = groupby(zip(pieces, flags, strict=True), key=lambda pair: pair[1])
     return [Span("".join(piece for piece, _ in run), is_shared) for is_shared, run in runs]

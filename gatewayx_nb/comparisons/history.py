@@ -155,11 +155,11 @@ class ComparisonHistory:
 
 def dispersion(comparison: Comparison) -> list[Dispersion]:
     """Return the variation of each model that answered several times."""
-    answers: dict[str, list[Outcome]] = {}
+    outcomes_by_reference: dict[str, list[Outcome]] = {}
     for reference, outcome in zip(comparison.references, comparison, strict=True):
-        answers.setdefault(reference, []).append(outcome)
-    repeated_answers = (pair for pair in answers.items() if len(pair[1]) > 1)
-    return [_dispersion(reference, outcomes) for reference, outcomes in repeated_answers]
+        outcomes_by_reference.setdefault(reference, []).append(outcome)
+    repeated_outcomes = (pair for pair in outcomes_by_reference.items() if len(pair[1]) > 1)
+    return [_dispersion(reference, outcomes) for reference, outcomes in repeated_outcomes]
 
 
 def _dispersion(reference: str, outcomes: Sequence[Outcome]) -> Dispersion:
@@ -189,13 +189,13 @@ def _minimum_median_maximum(
 def _record_markdown(record: ComparisonRecord) -> str:
     comparison, verdict = record.comparison, record.verdict
     heading = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
-    parts = [f"## {heading}\n"]
-    parts += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
+    sections = [f"## {heading}\n"]
+    sections += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
     # The prompt is quoted, so that its Markdown does not become part of the report.
-    parts += ["".join(f"> {line}\n" for line in safe_markdown(comparison.prompt).splitlines())]
+    sections += ["".join(f"> {line}\n" for line in safe_markdown(comparison.prompt).splitlines())]
     for index, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True)):
         vote = f" ({verdict.for_column(index)})" if verdict else ""
         texts = filter(None, [safe_markdown(answer_text(outcome)), error_text(outcome)])
-        parts.append("\n".join([f"### {plain(label)}{vote}\n", "\n\n".join(texts), ""]))
-    parts += [f"> {verdict.note}\n"] if verdict and verdict.note else []
-    return "\n".join(filter(None, parts))
+        sections.append("\n".join([f"### {plain(label)}{vote}\n", "\n\n".join(texts), ""]))
+    sections += [f"> {verdict.note}\n"] if verdict and verdict.note else []
+    return "\n".join(filter(None, sections))

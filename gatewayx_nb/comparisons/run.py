@@ -325,17 +325,18 @@ def check_comparison_options(options: CallOptions) -> CallOptions:
 
 def _check_engines(planner: Planner, references: Iterable[str]) -> None:
     """Check all references before the first call, so that a misspelt name costs nothing."""
-    errors: dict[str, EngineNotFoundError] = {}
+    error_by_reference: dict[str, EngineNotFoundError] = {}
     for reference in references:
         try:
             planner.check_reference(reference)
         except EngineNotFoundError as error:
-            errors[reference] = error
-    if len(errors) == 1:
-        raise next(iter(errors.values()))
-    if errors:
+            error_by_reference[reference] = error
+    if len(error_by_reference) == 1:
+        raise next(iter(error_by_reference.values()))
+    if error_by_reference:
         raise EngineNotFoundError(
-            f"there are no engines for {', '.join(map(repr, errors))}.", hint=Hint("list_engines")
+            f"there are no engines for {', '.join(map(repr, error_by_reference))}.",
+            hint=Hint("list_engines"),
         )
 
 
@@ -355,7 +356,9 @@ def _unexpected_error(label: str, error: Exception) -> ProviderError:
 def _check_references(models: Iterable[str]) -> tuple[str, ...]:
     is_single = isinstance(models, str) or not isinstance(models, Iterable)
     references: tuple[object, ...] = (models,) if is_single else tuple(models)
-    if not references or not all(isinstance(ref, str) and ref for ref in references):
+    if not references or not all(
+        isinstance(reference, str) and reference for reference in references
+    ):
         raise UsageError(
             f"models must be one or more references, got {short_repr(models)}.",
             hint='For example, `compare("…", models=["grok", "local"])`.',

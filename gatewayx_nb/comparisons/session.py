@@ -70,15 +70,15 @@ class ComparisonSession:
     @property
     def is_running(self) -> bool:
         """Whether any call is still running."""
-        return not all(live.ended for live in self.comparisons)
+        return not all(row_comparison.ended for row_comparison in self.comparisons)
 
     @property
     def code(self) -> str:
         """The code of a cell that repeats the last run; empty before the first run."""
         if self.request is None:
             return ""
-        prompts_sent = [live.prompt for live in self.comparisons]
-        return to_code(self.request, prompts_sent, self.comparisons[0].image_names)
+        sent_prompts = [row_comparison.prompt for row_comparison in self.comparisons]
+        return to_code(self.request, sent_prompts, self.comparisons[0].image_names)
 
     def run(self, request: ComparisonRequest) -> None:
         """Start a run; the history keeps the results of the previous run.
@@ -101,24 +101,29 @@ class ComparisonSession:
         comparisons = [self._plan_row(request, references, options, value) for value in inputs]
         self.request, self.comparisons, self._options = request, comparisons, options
         self.run_number += 1
-        for live in comparisons:
-            live.start()
+        for row_comparison in comparisons:
+            row_comparison.start()
 
     def stop(self) -> None:
         """Stop all running calls and keep the partial replies."""
-        for live in self.comparisons:
-            live.stop()
+        for row_comparison in self.comparisons:
+            row_comparison.stop()
 
     def retry(self, row: int, index: int) -> None:
         """Call the model in one column of a row again."""
-        live = self.comparisons[row]
-        options: CallOptions = {**live.options}  # type: ignore[typeddict-item]
-        live.retry(index, lambda reference: self._plan_run(live.prompt, [reference], options))
+        row_comparison = self.comparisons[row]
+        options: CallOptions = {**row_comparison.options}  # type: ignore[typeddict-item]
+        row_comparison.retry(
+            index, lambda reference: self._plan_run(row_comparison.prompt, [reference], options)
+        )
 
     def join(self, seconds: float) -> bool:
         """Wait up to ``seconds`` for one of the running rows; return whether all have finished."""
         # Waiting for one row is sufficient, because callers wait in a loop.
-        unfinished_row = next((live for live in self.comparisons if not live.ended), None)
+        unfinished_row = next(
+            (row_comparison for row_comparison in self.comparisons if not row_comparison.ended),
+            None,
+        )
         if unfinished_row is not None:
             unfinished_row.join(seconds)
         return not self.is_running
@@ -127,11 +132,16 @@ class ComparisonSession:
         """Store the finished rows in the history."""
         if self.request is None:
             return
-        for row, live in enumerate(self.comparisons):
-            if not live.ended:
+        for row, row_comparison in enumerate(self.comparisons):
+            if not row_comparison.ended:
                 continue
-            options = {**self._options, "images": _image_names(self.request, live.image_names)}
-            record = ComparisonRecord(self.run_number, live.comparison, options, live.input, row)
+            options = {
+                **self._options,
+                "images": _image_names(self.request, row_comparison.image_names),
+            }
+            record = ComparisonRecord(
+                self.run_number, row_comparison.comparison, options, row_comparison.input, row
+            )
             self.history.add(record)
 
     def record(self, row: int) -> ComparisonRecord | None:

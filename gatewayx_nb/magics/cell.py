@@ -341,8 +341,8 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
         UsageError: If the options contradict each other, or the format cannot be shown.
     """
     requested_format: OutputFormat | None = args.output_format
-    in_columns = len(args.references) > 1 or args.bg
-    if in_columns and (args.insert or requested_format not in (None, "markdown")):
+    is_in_columns = len(args.references) > 1 or args.bg
+    if is_in_columns and (args.insert or requested_format not in (None, "markdown")):
         raise UsageError(
             "the answers of several models or a job are shown as Markdown, so `--as` and `--insert`"
             " cannot be used.",

@@ -49,10 +49,10 @@ def _as_typed(shell: InteractiveShell, source: str) -> str:
     history = shell.history_manager
     # The latest cells come last.
     pairs = zip(history.input_hist_parsed, history.input_hist_raw, strict=False)
-    matching = [
+    matching_cells = [
         raw for transformed, raw in pairs if transformed.rstrip("\n") == source.rstrip("\n")
     ]
-    return matching[-1] if matching else source
+    return matching_cells[-1] if matching_cells else source
 
 
 def purge(shell: InteractiveShell, line: str) -> bool:
@@ -81,8 +81,10 @@ def purge(shell: InteractiveShell, line: str) -> bool:
         if getattr(history, name) == raw:
             setattr(history, name, STUB)
     # IPython binds names such as `_i12` to the source of each cell.
-    copies = [name for name, value in shell.user_ns.items() if name[:2] == "_i" and value == raw]
-    shell.user_ns.update(dict.fromkeys(copies, STUB))
+    copy_names = [
+        name for name, value in shell.user_ns.items() if name[:2] == "_i" and value == raw
+    ]
+    shell.user_ns.update(dict.fromkeys(copy_names, STUB))
     return _purge_database(history, raw)
 
 
@@ -100,8 +102,8 @@ def _cell_source(name: str) -> str:
 def _purge_linecache(words: list[str]) -> None:
     """Remove the cells that contain these words, so that tracebacks no longer show them."""
     entries = list(linecache.cache.items())
-    cells = [*_ipython_cache(), *(name for name, entry in entries if _is_cell(name, entry))]
-    for name in cells:
+    cell_names = [*_ipython_cache(), *(name for name, entry in entries if _is_cell(name, entry))]
+    for name in cell_names:
         if _contains_all(_cell_source(name), words):
             for cache in (linecache.cache, _ipython_cache()):
                 cache.pop(name, None)

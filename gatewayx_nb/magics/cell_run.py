@@ -137,9 +137,9 @@ class ColumnsRun(CellRun):
         comparison = self._comparison_run.comparison
         # The comparison is bound before an error is raised, because some columns have answered.
         self._bind(comparison)
-        failures = [outcome for outcome in comparison if isinstance(outcome, GatewayError)]
-        if len(failures) == len(comparison):
-            raise failures[0]
+        errors = [outcome for outcome in comparison if isinstance(outcome, GatewayError)]
+        if len(errors) == len(comparison):
+            raise errors[0]
 
 
 def _unknown_references_error(

@@ -60,14 +60,14 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     cell_magic = transforms.MAGIC.match(text)
     # The lines below a cell's first line are the prompt, in which only `{{name}}` is completed.
     if cell_magic and cell_magic[1] == "%%" and lines_before:
-        field = _OPEN_PLACEHOLDER.search(last_line)
+        placeholder_match = _OPEN_PLACEHOLDER.search(last_line)
         names = _in_placeholder(text.partition("\n")[0], namespace)
-        return _matching_words(field[1], names) if field else None
+        return _matching_words(placeholder_match[1], names) if placeholder_match else None
     magic = transforms.MAGIC.match(last_line)
     if magic is None:
         return None
-    if magic[1] == "%" and (field := _OPEN_PLACEHOLDER.search(last_line)):
-        return _matching_words(field[1], _in_placeholder(last_line, namespace))
+    if magic[1] == "%" and (placeholder_match := _OPEN_PLACEHOLDER.search(last_line)):
+        return _matching_words(placeholder_match[1], _in_placeholder(last_line, namespace))
     *words_before, fragment = last_line[magic.end() :].split(" ")
     words = [word for word in words_before if word]
     if magic[1] == "%%":
@@ -116,9 +116,9 @@ def _in_line(
     option = parser.action_for_flag(words[-1])
     if option is not None and option.nargs != 0:
         return _value_words(session, option, fragment, namespace)
-    positional = [action for action in parser.actions if not action.option_strings]
+    positional_actions = [action for action in parser.actions if not action.option_strings]
     candidates = _long_options(parser)
-    for action in positional[len(words) - 1 : len(words)]:
+    for action in positional_actions[len(words) - 1 : len(words)]:
         candidates += _value_words(session, action, fragment, namespace)
     return [*candidates, *_argument_words(session, words, fragment)]
 
@@ -155,11 +155,11 @@ def _before_prompt(
     option = parser.action_for_flag(words[-1])
     if option is not None and option.nargs != 0:
         return _value_words(session, option, fragment, namespace)
-    is_prompt = any(
+    has_prompt = any(
         not word.startswith("-") and not parser.takes_value(previous_word)
         for previous_word, word in itertools.pairwise(words)
     )
-    return () if is_prompt else _long_options(parser)
+    return () if has_prompt else _long_options(parser)
 
 
 def _value_words(
@@ -218,13 +218,13 @@ def _callable_references(session: Session) -> list[str]:
     except GatewayError:
         return []
     # Aliases of engines that cannot be called are omitted.
-    ready = {model.engine for model in models}
+    ready_engines = {model.engine for model in models}
     aliases = [
         alias
         for alias, reference in session.pool.config.settings.aliases.items()
-        if reference.partition(":")[0] in ready
+        if reference.partition(":")[0] in ready_engines
     ]
-    return [*sorted(ready), *(str(model) for model in models if model.model), *aliases]
+    return [*sorted(ready_engines), *(str(model) for model in models if model.model), *aliases]
 
 
 def _engines_without_key(session: Session) -> list[str]:

@@ -179,8 +179,8 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
 
     @context_matcher(identifier="gatewayx")  # type: ignore[untyped-decorator]
     def match(context: CompletionContext) -> SimpleMatcherResult:
-        above = context.full_text.split("\n")[: context.cursor_line]
-        text = "\n".join([*above, context.line_with_cursor[: context.cursor_position]])
+        lines_above = context.full_text.split("\n")[: context.cursor_line]
+        text = "\n".join([*lines_above, context.line_with_cursor[: context.cursor_position]])
         # Most cells are Python, for which the magics need not be imported.
         completions = get_magics().complete(text) if transforms.uses_magic(text) else None
         if completions is None:

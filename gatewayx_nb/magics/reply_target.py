@@ -62,8 +62,10 @@ def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> R
             " have.",
             hint=f"Use `-o {name}`, which binds them all.",
         )
-    is_parsed = args.schema or args.insert or args.output_format not in (None, "markdown", "text")
-    if attribute == "parsed" and not is_parsed:
+    has_parsed_answer = (
+        args.schema or args.insert or args.output_format not in (None, "markdown", "text")
+    )
+    if attribute == "parsed" and not has_parsed_answer:
         raise UsageError(
             f"`-o {args.out}` needs a parsed answer.",
             hint="Add `--as json`, `code` or `frame`, or `--schema NAME`.",

@@ -4,7 +4,7 @@ The official SDK, `mcp`, is imported only in this package, and only on first use
 """
 
 from gatewayx_nb.mcp_client.declarations import MCPTool, decode_tools, encode_tools
-from gatewayx_nb.mcp_client.launch import key_engine
+from gatewayx_nb.mcp_client.launch import key_engine_name
 from gatewayx_nb.mcp_client.servers import MCPServers, MCPServerStatus, close_servers_at_exit
 
 __all__ = [
@@ -14,5 +14,5 @@ __all__ = [
     "close_servers_at_exit",
     "decode_tools",
     "encode_tools",
-    "key_engine",
+    "key_engine_name",
 ]

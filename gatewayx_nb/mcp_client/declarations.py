@@ -94,12 +94,14 @@ def _claims_text(annotations: Any) -> str:  # noqa: ANN401 - of the SDK
     )
 
 
-def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool]) -> list[MCPTool]:
+def select_tools(
+    server: MCPServer, tool_names: Sequence[str], tools: Sequence[MCPTool]
+) -> list[MCPTool]:
     """Return the tools of a server that a call uses.
 
     Args:
         server: The server.
-        only: The names of the tools to use; all of them if empty.
+        tool_names: The names of the tools to use; all of them if empty.
         tools: The tools that the server lists.
 
     Raises:
@@ -107,7 +109,7 @@ def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool
         ConfigError: If a tool is listed twice or cannot be declared to a model.
     """
     listed_names = [tool.name for tool in tools]
-    if unknown_names := [name for name in only if name not in listed_names]:
+    if unknown_names := [name for name in tool_names if name not in listed_names]:
         names_text = ", ".join(listed_names[:20]) or "none"
         raise UsageError(
             f"the MCP server {server.name!r} has no tool {unknown_names[0]!r}."
@@ -115,11 +117,11 @@ def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool
             hint=f"Its tools are {plain(shorten(names_text, 500))}.",
             topic="mcp-tools",
         )
-    selected_tools = [tool for tool in tools if not only or tool.name in only]
+    selected_tools = [tool for tool in tools if not tool_names or tool.name in tool_names]
     if len(selected_tools) > MAX_TOOLS:
         raise UsageError(
-            f"the MCP server {server.name!r} has {len(selected_tools):,} tools, and a call takes at"
-            f" most {MAX_TOOLS}.",
+            f"the MCP server {server.name!r} has {len(selected_tools):,} tools, but a call can use"
+            f" at most {MAX_TOOLS}.",
             hint="Select some of them with `only=[…]`.",
             topic="mcp-tools",
         )
@@ -157,7 +159,7 @@ def _problem(tool: MCPTool) -> str:
         return "has parameters that are not valid JSON Schema"
     if size > _MAX_DECLARATION_CHARS:
         return (
-            f"has a description of {size:,} characters, and at most {_MAX_DECLARATION_CHARS:,} are"
+            f"has a description of {size:,} characters, but at most {_MAX_DECLARATION_CHARS:,} are"
             " allowed"
         )
     return (

@@ -1,4 +1,4 @@
-"""Resolves how to start or contact a server: its command or URL, environment and secrets."""
+"""Works out how to start or connect to a server: its command or URL, environment and secrets."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _INHERITED_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start or contact a server; the user has granted all necessary permissions.
+    """How to start or connect to a server; the user has granted all necessary permissions.
 
     Attributes:
         name: The server's name.
         command: The command and its arguments; empty if the server has a URL.
         url: The URL; empty if the server has a command.
-        only: The names of the tools to use; all of them if empty.
+        tool_names: The names of the tools to use; all of them if empty.
         env: The environment of the command.
         cwd: The working directory of the command; the current one if ``None``.
         key: The bearer token for the URL; empty if there is none.
@@ -50,7 +50,7 @@ class Launch:
     name: str
     command: tuple[str, ...] = ()
     url: str = ""
-    only: tuple[str, ...] = ()
+    tool_names: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     cwd: Path | None = None
     key: Secret = field(default_factory=lambda: Secret(""))
@@ -59,19 +59,19 @@ class Launch:
     secrets: tuple[Secret, ...] = ()
 
 
-def key_engine(name: str) -> str:
+def key_engine_name(name: str) -> str:
     """Return the engine name under which the key for a server with a URL is stored.
 
     For the server ``my-search``, the environment variable is ``GATEWAYX_MCP_MY_SEARCH_API_KEY``.
 
-    >>> key_engine("my-search")
+    >>> key_engine_name("my-search")
     'mcp_my_search'
     """
     return f"mcp_{name.replace('-', '_')}"
 
 
 def resolve_launch(server: MCPServer, config: Config) -> Launch:
-    """Return how to start or contact a server.
+    """Return how to start or connect to a server.
 
     Raises:
         UsageError: If the settings have no server of this name.
@@ -86,11 +86,11 @@ def resolve_launch(server: MCPServer, config: Config) -> Launch:
         _check_trust(server.name, config)
         command, url, env = settings.command, settings.url, settings.env
         cwd = config.mcp_folder(server.name) if settings.command else None
-        only, timeout = server.only or settings.only, settings.timeout
+        tool_names, timeout = server.only or settings.only, settings.timeout
     else:
         command, url, env, cwd = server.command, server.url, server.env, None
-        only, timeout = server.only, START_TIMEOUT
-    variables = [*env, *([engine_variable(key_engine(server.name))] if url else ())]
+        tool_names, timeout = server.only, START_TIMEOUT
+    variables = [*env, *([engine_variable(key_engine_name(server.name))] if url else ())]
     if not (server.is_in_settings and config.is_mcp_of_project(server.name)):
         _check_key_file(server.name, variables, config)
     values = {name: _variable_value(name, server.name, config) for name in env}
@@ -100,9 +100,9 @@ def resolve_launch(server: MCPServer, config: Config) -> Launch:
     key = Secret("")
     if url:
         _check_network(server.name, url, config)
-        key = config.key(key_engine(server.name)).value
+        key = config.key(key_engine_name(server.name)).value
     return Launch(
-        *(server.name, command, url, only),
+        *(server.name, command, url, tool_names),
         env={**inherited_values, **values},
         cwd=cwd,
         key=key,
@@ -112,11 +112,12 @@ def resolve_launch(server: MCPServer, config: Config) -> Launch:
     )
 
 
-def _variable_value(variable: str, name: str, config: Config) -> str:
+def _variable_value(variable: str, server_name: str, config: Config) -> str:
     value = (config.keys.value(variable) or "").strip()
     if not value:
         raise ConfigError(
-            f"the variable {variable}, which the MCP server {name!r} receives, is not set.",
+            f"the variable {variable}, which is passed to the MCP server {server_name!r}, is not"
+            " set.",
             hint=f"Set {variable} in the environment or in config/secrets/.env.local.",
             topic="mcp-server",
         )
@@ -126,10 +127,12 @@ def _variable_value(variable: str, name: str, config: Config) -> str:
 def _unknown_server_error(name: str, config: Config) -> UsageError:
     known_names = sorted(config.settings.mcp)
     names_text = ", ".join(known_names)
-    known_text = f"The settings have {names_text}." if known_names else "The settings have none."
+    known_text = (
+        f"Configured servers: {names_text}." if known_names else "No servers are configured."
+    )
     return UsageError(
         f"the settings have no MCP server {name!r}.{did_you_mean(name, known_names)}",
-        hint=f'{known_text} For a command of one word, pass a list: `gx.mcp(["{name}"])`.',
+        hint=f'{known_text} For a one-word command, pass a list: `gx.mcp(["{name}"])`.',
         topic="mcp-server",
     )
 
@@ -143,7 +146,8 @@ def _check_trust(name: str, config: Config) -> None:
             f"{permission.target} ({permission.where})" for permission in missing_permissions
         )
         raise TrustError(
-            f"this project would start or reach the MCP server {name!r} with {targets}.",
+            f"this project wants to start or connect to the MCP server {name!r}, which you"
+            f" have not allowed: {targets}.",
             hint=Hint("trust", ids=",".join(permission.id for permission in missing_permissions)),
             topic="mcp-trust",
         )
@@ -173,7 +177,7 @@ def _check_network(name: str, url: str, config: Config) -> None:
     ]
     if missing_permissions:
         raise TrustError(
-            f"this project would reach the MCP server {name!r} through"
+            f"this project wants to connect to the MCP server {name!r} through"
             f" {missing_permissions[0].target} ({missing_permissions[0].where}).",
             hint=Hint("trust", ids=missing_permissions[0].id),
             topic="mcp-trust",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.mcp_client.launch import Launch
 
-MAX_MESSAGE = 16 << 20
+MAX_MESSAGE_BYTES = 16 << 20
 """Maximum size of a message from a server, in bytes."""
 
 MAX_VALUES = 100_000
@@ -42,7 +42,7 @@ _STATUS_TIMEOUT = 1.0
 
 
 class TooLargeError(Exception):
-    """Raised if a server has sent a message of more than `MAX_MESSAGE` bytes."""
+    """Raised if a server has sent a message of more than `MAX_MESSAGE_BYTES` bytes."""
 
 
 class InvalidMessageError(Exception):
@@ -76,7 +76,7 @@ class ServerProcess:
     def problem(self) -> str:
         """Why the server cannot be used, without any text from the server."""
         if isinstance(self.failure, TooLargeError):
-            return f"sent a message of more than {MAX_MESSAGE >> 20} MiB"
+            return f"sent a message of more than {MAX_MESSAGE_BYTES >> 20} MiB"
         if isinstance(self.failure, TooManyValuesError):
             return f"sent a message of more than {MAX_VALUES:,} JSON values"
         if isinstance(self.failure, InvalidMessageError):
@@ -208,7 +208,7 @@ async def _read_lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """Yield the lines of a stream.
 
     Raises:
-        TooLargeError: If a line has more than `MAX_MESSAGE` bytes.
+        TooLargeError: If a line has more than `MAX_MESSAGE_BYTES` bytes.
     """
     pieces: list[bytes] = []
     size = 0
@@ -219,7 +219,7 @@ async def _read_lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
             pieces, size = [], 0
         pieces.append(line_start)
         size += len(line_start)
-        if size > MAX_MESSAGE:
+        if size > MAX_MESSAGE_BYTES:
             raise TooLargeError
 
 
@@ -260,8 +260,8 @@ class _Lifeline:
     """A pipe whose closing tells the guard that this process has ended, for any reason."""
 
     def __init__(self) -> None:
-        self.child_end, self._own_end = os.pipe()
-        self._open_ends = {self.child_end, self._own_end}
+        self.child_end, self._parent_end = os.pipe()
+        self._open_ends = {self.child_end, self._parent_end}
 
     def close_child_end(self) -> None:
         """Close the end that only the process guard needs."""
@@ -269,7 +269,7 @@ class _Lifeline:
 
     def close(self) -> None:
         """Close the end of this process, so that the process guard terminates the server."""
-        self._close(self._own_end)
+        self._close(self._parent_end)
 
     def _close(self, end: int) -> None:
         if end in self._open_ends:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-GRACE = 2.0
+GRACE_SECONDS = 2.0
 """Seconds to wait between SIGTERM and SIGKILL."""
 
 NOT_FOUND = 127
@@ -35,7 +35,7 @@ def _end_with_parent(pipe: int) -> None:
     os.read(pipe, 1)  # nothing is ever written, so this returns when the parent has ended
     _signal_group(signal.SIGTERM)
     _end_other_groups()
-    time.sleep(GRACE)
+    time.sleep(GRACE_SECONDS)
     _signal_group(signal.SIGKILL)
 
 
@@ -65,25 +65,25 @@ def _end_other_groups() -> None:
     _signal_each(handles, signal.SIGTERM)
     if handles and os.fork() == 0:
         os.setsid()  # this process must outlive the group
-        time.sleep(GRACE)
+        time.sleep(GRACE_SECONDS)
         _signal_each(handles, signal.SIGKILL)
         os._exit(0)
 
 
 def _descendants_in_other_groups() -> list[int]:
     """Return the descendants of this process that are not in its group."""
-    children: dict[int, list[int]] = {}
-    groups: dict[int, int] = {}
+    children_by_parent: dict[int, list[int]] = {}
+    group_by_process: dict[int, int] = {}
     for process in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib would delay the start
         with contextlib.suppress(OSError), open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
             # The name, which may contain spaces and parentheses, is followed by the state.
             _, parent, group, *_ = file.read().rpartition(b")")[2].split()
-            children.setdefault(int(parent), []).append(int(process))
-            groups[int(process)] = int(group)
+            children_by_parent.setdefault(int(parent), []).append(int(process))
+            group_by_process[int(process)] = int(group)
     family = [os.getpid()]
     for ancestor in family:  # the list grows in the loop
-        family += children.get(ancestor, [])
-    return [number for number in family[1:] if groups[number] != os.getpgrp()]
+        family += children_by_parent.get(ancestor, [])
+    return [number for number in family[1:] if group_by_process[number] != os.getpgrp()]
 
 
 def _signal_each(handles: list[int], number: int) -> None:
@@ -127,7 +127,7 @@ def _end_remaining_processes() -> None:
     _signal_group(signal.SIGTERM)
     _end_other_groups()
     if os.fork() == 0:
-        time.sleep(GRACE)
+        time.sleep(GRACE_SECONDS)
         _signal_group(signal.SIGKILL)  # also kills this process
 
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.mcp_client.launch import Launch
     from gatewayx_nb.secure_config import Config
 
-CHANGED = ", which has changed since you allowed it"
-ADDED = ", which the server did not list when you first allowed one of its tools"
-UNKNOWN = ", and the list of tools that you have allowed cannot be read"
+CHANGED_REASON = ", which has changed since you allowed it"
+NEW_TOOL_REASON = ", which the server did not list when you first allowed one of its tools"
+UNREADABLE_LIST_REASON = ", and the list of tools that you have allowed cannot be read"
 """Why the user is asked in spite of ``approve="always"``, as part of the question."""
 
 _LISTED_MARK = "listed"
@@ -123,7 +123,7 @@ class MCPServers:
         self._lock = threading.Lock()  # calls in several threads share the servers
         self._portal: Portal | None = None
         self._connections: dict[MCPServer, ServerConnection] = {}
-        self._listed: dict[MCPServer, list[MCPTool]] = {}
+        self._listed_tools: dict[MCPServer, list[MCPTool]] = {}
         self._listed_names: dict[MCPServer, list[str]] = {}
         self._process = os.getpid()
 
@@ -142,7 +142,7 @@ class MCPServers:
         connection = self._connection(server, launch)
         listed_tools = await self._run_on_loop(connection.list_tools(mask))
         self._listed_names[replace(server, only=())] = [tool.name for tool in listed_tools]
-        selected_tools = select_tools(server, launch.only, listed_tools)
+        selected_tools = select_tools(server, launch.tool_names, listed_tools)
         for tool in selected_tools:
             text = f"{tool.name}\n{tool.description}\n{tool.parameters}"
             if mask(text) != text or _contains_secret(text, launch.secrets):
@@ -152,7 +152,7 @@ class MCPServers:
                     hint="Replace the key at its provider, and stop using this server.",
                     topic="mcp-server",
                 )
-        self._listed[server] = selected_tools
+        self._listed_tools[server] = selected_tools
         return selected_tools
 
     def tools(
@@ -174,7 +174,9 @@ class MCPServers:
         configured_servers = [MCPServer(name) for name in sorted(self._config.settings.mcp)]
         return [
             self._server_status(server)
-            for server in dict.fromkeys((*configured_servers, *self._listed, *self._connections))
+            for server in dict.fromkeys(
+                (*configured_servers, *self._listed_tools, *self._connections)
+            )
         ]
 
     def close(self, *, wait: bool = True) -> None:
@@ -207,7 +209,7 @@ class MCPServers:
         ) and connection.is_running:
             state = "running"
         return MCPServerStatus(
-            server, self._address(server), state, tuple(self._listed.get(server, ()))
+            server, self._address(server), state, tuple(self._listed_tools.get(server, ()))
         )
 
     def _callable_tool(self, server: MCPServer, tool: MCPTool, mask: Callable[[str], str]) -> Tool:
@@ -233,9 +235,15 @@ class MCPServers:
 
         async def call() -> Any:  # noqa: ANN401 - of the SDK
             listed_tools = await connection.list_tools(mask)
-            latest = next((other for other in listed_tools if other.name == tool.name), None)
-            if latest is None or latest.digest != tool.digest:
-                change = "no longer exists" if latest is None else "has changed since it was listed"
+            current_tool = next(
+                (listed for listed in listed_tools if listed.name == tool.name), None
+            )
+            if current_tool is None or current_tool.digest != tool.digest:
+                change = (
+                    "no longer exists"
+                    if current_tool is None
+                    else "has changed since it was listed"
+                )
                 raise ServerToolError(f"the tool {change}, and was not called")
             return await connection.call(tool.name, arguments, mask)
 
@@ -255,7 +263,7 @@ class MCPServers:
 
     def _connection(self, server: MCPServer, launch: Launch) -> ServerConnection:
         # Calls that select different tools of a server share its connection.
-        server, launch = replace(server, only=()), replace(launch, only=())
+        server, launch = replace(server, only=()), replace(launch, tool_names=())
         with self._lock:
             self._reset_if_forked()
             connection = self._connections.get(server)
@@ -292,21 +300,21 @@ class MCPServers:
     def _ask_reason(self, server: MCPServer, tool: MCPTool) -> str:
         """Return why the user must be asked even with ``approve="always"``; empty if not needed."""
         store, key = self._config.allowed_tools, self._trust_key(server)
-        allowed_here = _ALLOWED_DIGESTS.get(key, {}).get(tool.name)
+        allowed_digest = _ALLOWED_DIGESTS.get(key, {}).get(tool.name)
         store.refresh()
-        if allowed_here == tool.digest or store.contains(key, _permission(tool)):
+        if allowed_digest == tool.digest or store.contains(key, _permission(tool)):
             return ""
         if store.problem:
-            return UNKNOWN
+            return UNREADABLE_LIST_REASON
         stored_permissions = store.permissions(key)
-        if allowed_here or any(
+        if allowed_digest or any(
             permission.subject == tool.name and permission.target != _LISTED_MARK
             for permission in stored_permissions
         ):
-            return CHANGED
+            return CHANGED_REASON
         known_names = {permission.subject for permission in stored_permissions}
         is_new = bool(known_names) and tool.name not in known_names
-        return ADDED if is_new else ""
+        return NEW_TOOL_REASON if is_new else ""
 
     def _record_permission(self, server: MCPServer, tool: MCPTool) -> None:
         """Record that the user has allowed the current version of a tool."""
@@ -319,8 +327,8 @@ class MCPServers:
             key = self._trust_key(server)
             is_first = not self._config.allowed_tools.permissions(key)
             listed_names = self._listed_names.get(replace(server, only=()), ()) if is_first else ()
-            marks = [Permission(name, _LISTED_MARK, "") for name in listed_names]
-            self._config.allowed_tools.add(key, [permission, *marks])
+            listed_marks = [Permission(name, _LISTED_MARK, "") for name in listed_names]
+            self._config.allowed_tools.add(key, [permission, *listed_marks])
 
 
 def _permission(tool: MCPTool) -> Permission:

@@ -26,11 +26,11 @@ from gatewayx_nb.server.hidden_paths import known_folders, without_keys
 from gatewayx_nb.server.inference import ModelAPI, ModelEndpoint, until_disconnected
 from gatewayx_nb.server.json_request import read_request
 from gatewayx_nb.server.json_response import error_response, json_response
-from gatewayx_nb.server.loopback import LoopbackOnly, OriginCheck
+from gatewayx_nb.server.loopback import LoopbackMiddleware, OriginMiddleware
 from gatewayx_nb.server.messages_api import MessagesAPI, count_tokens
 from gatewayx_nb.server.model_list import describe_model, list_models
 from gatewayx_nb.server.responses_api import ResponsesAPI
-from gatewayx_nb.server.token import STATUS_PATHS, TokenRequired, stored_token
+from gatewayx_nb.server.token import STATUS_PATHS, TokenMiddleware, stored_token
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -87,9 +87,9 @@ def build(
             Route("/v1/messages/count_tokens", routes.message_tokens, methods=["POST"]),
         ],
         middleware=[
-            Middleware(_UnexpectedErrors),
-            Middleware(OriginCheck if is_public else LoopbackOnly),
-            Middleware(TokenRequired, token, open_paths=() if is_public else STATUS_PATHS),
+            Middleware(_UnexpectedErrorMiddleware),
+            Middleware(OriginMiddleware if is_public else LoopbackMiddleware),
+            Middleware(TokenMiddleware, token, open_paths=() if is_public else STATUS_PATHS),
         ],
         exception_handlers={
             HTTPException: _handle_http_error,
@@ -190,7 +190,7 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
     return error_response(error.status_code, error.detail, headers=headers)
 
 
-class _UnexpectedErrors:
+class _UnexpectedErrorMiddleware:
     """Middleware that responds to an unexpected error, and logs it without its text.
 
     Starlette's own middleware would pass the error on to the server, which would log the error's

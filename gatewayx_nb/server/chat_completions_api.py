@@ -13,7 +13,12 @@ from typing_extensions import override
 
 from gatewayx_nb.calls import read_messages
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
-from gatewayx_nb.server.openai_fields import IGNORED, read_format, read_tool, read_tool_choice
+from gatewayx_nb.server.openai_fields import (
+    IGNORED_FIELDS,
+    read_format,
+    read_tool,
+    read_tool_choice,
+)
 from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, check_fields
 from gatewayx_nb.server.tool_fields import tool_options
 
@@ -25,7 +30,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.server.api_errors import APIError
 
-NEUTRAL: Mapping[str, tuple[object, ...]] = {
+NEUTRAL_FIELDS: Mapping[str, tuple[object, ...]] = {
     "n": (1,),
     "frequency_penalty": (0, 0.0),
     "presence_penalty": (0, 0.0),
@@ -57,13 +62,13 @@ class ChatCompletionsAPI(ModelAPI):
         read_one_tool = partial(read_tool, strict_schemas=strict_schemas, function_field="function")
         tools = body.take_list("tools", read_one_tool)
         choice = read_tool_choice(body.take_any("tool_choice"), tools, function_field="function")
-        limit = _max_tokens_field(body)
+        max_tokens_field = _max_tokens_field(body)
         options: dict[str, Any] = {
             "model": body.require("model", str),
             "messages": read_messages(body.require("messages", list)),
             "temperature": body.take("temperature", float),
             "top_p": body.take("top_p", float),
-            "max_tokens": body.take(limit, int),
+            "max_tokens": body.take(max_tokens_field, int),
             "stop": body.take_any("stop"),
             "seed": body.take("seed", int),
             "effort": body.take("reasoning_effort", str),
@@ -72,12 +77,14 @@ class ChatCompletionsAPI(ModelAPI):
         }
         is_streamed = body.take("stream", bool) or False
         includes_usage = _includes_usage(body.take_object("stream_options"))
-        parallel_calls = body.take("parallel_tool_calls", bool) is not False
-        body.accept(NEUTRAL, ignored_names=IGNORED)
+        may_call_in_parallel = body.take("parallel_tool_calls", bool) is not False
+        body.accept(NEUTRAL_FIELDS, ignored_names=IGNORED_FIELDS)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
-        check_fields(options, _FIELD_NAMES | {"max_tokens": limit})
-        return ModelRequest(options, is_streamed, includes_usage, parallel_calls, strict_schemas)
+        check_fields(options, _FIELD_NAMES | {"max_tokens": max_tokens_field})
+        return ModelRequest(
+            options, is_streamed, includes_usage, may_call_in_parallel, strict_schemas
+        )
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:

@@ -26,7 +26,7 @@ _MAX_INPUTS = 2_048
 """Maximum number of texts in a request, as in OpenAI's API."""
 
 
-_MAX_ENCODED_ON_LOOP = 2_000
+_MAX_NUMBERS_ENCODED_ON_LOOP = 2_000
 """Maximum count of numbers to encode on the event loop; this many take about 1 ms."""
 
 
@@ -68,7 +68,7 @@ async def embed(pool: EnginePool, request: EmbeddingRequest) -> bytes:
         GatewayError: If the call fails.
     """
     vectors = await pool.aembed(request.texts, request.model)
-    if vectors.size <= _MAX_ENCODED_ON_LOOP:
+    if vectors.size <= _MAX_NUMBERS_ENCODED_ON_LOOP:
         return _encode(vectors, request)
     return await asyncio.to_thread(_encode, vectors, request)
 

@@ -74,8 +74,8 @@ def _pattern(folders: Iterable[str]) -> re.Pattern[str]:
         for variant in (folder, repr(folder)[1:-1], folder.replace("'", "'\"'\"'"))
     }
     # The longest path comes first, because a project is usually inside the home folder.
-    longest_first = "|".join(map(re.escape, sorted(variants, key=len, reverse=True)))
-    return re.compile(rf"(?<![\w.])(?:{longest_first})(?![\w-])" if variants else "(?!)")
+    alternatives = "|".join(map(re.escape, sorted(variants, key=len, reverse=True)))
+    return re.compile(rf"(?<![\w.])(?:{alternatives})(?![\w-])" if variants else "(?!)")
 
 
 def _without_paths(content: Any, folders: re.Pattern[str]) -> Any:  # noqa: ANN401 - JSON

@@ -54,20 +54,20 @@ class ModelRequest:
 
     Attributes:
         options: The keyword arguments of `EnginePool.aask`, including ``messages``.
-        streamed: Whether the client reads the answer as a stream.
+        is_streamed: Whether the client reads the answer as a stream.
         includes_usage: Whether a Chat Completions stream ends with a usage chunk.
-        parallel_calls: Whether the answer may call more than one tool.
-        strict_tools: The schemas for validating the arguments of tool calls, by name of the tool.
+        allows_parallel_calls: Whether the answer may call more than one tool.
+        strict_schemas: The schemas for validating the arguments of tool calls, by name of the tool.
         echo: The fields of the request that an answer of the Responses API repeats.
         id: A random part of the answer's ID.
         created: Time of the request, in seconds since the epoch.
     """
 
     options: Mapping[str, Any]
-    streamed: bool
+    is_streamed: bool
     includes_usage: bool = False
-    parallel_calls: bool = True
-    strict_tools: Mapping[str, ResponseSchema] = field(default_factory=dict)
+    allows_parallel_calls: bool = True
+    strict_schemas: Mapping[str, ResponseSchema] = field(default_factory=dict)
     echo: Mapping[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: f"{_ID_SOURCE.getrandbits(96):024x}")
     created: int = field(default_factory=lambda: int(time.time()))
@@ -171,7 +171,7 @@ class _ModelExchange:
         try:
             # With a schema, a second answer replaces an invalid first answer. This is no longer
             # possible once the first answer has been streamed.
-            if request.streamed and "schema" not in request.options:
+            if request.is_streamed and "schema" not in request.options:
                 await self._send_stream(request)
             else:
                 reply = await self._pool().aask(**request.options)
@@ -179,7 +179,7 @@ class _ModelExchange:
                 reply = _for_client(reply, request, set())
                 if "schema" in request.options and not reply.tool_calls:
                     reply = replace(reply, text=_json_text(reply))
-                send_answer = self._send_as_stream if request.streamed else self._send_whole
+                send_answer = self._send_as_stream if request.is_streamed else self._send_whole
                 await send_answer(request, reply)
         except Exception as error:  # noqa: BLE001 - the client receives it
             await self.fail(error)
@@ -220,10 +220,10 @@ class _ModelExchange:
                 # that arrive in the meantime are sent together.
                 await asyncio.sleep(0)
                 chunks = [chunk, *stream.poll(_MAX_CHUNKS_PER_TURN - 1)]
-                for index, received in enumerate(chunks):
-                    if received.tool_calls:
-                        await _check_arguments(received, request)
-                        chunks[index] = _for_client(received, request, ids)
+                for index, received_chunk in enumerate(chunks):
+                    if received_chunk.tool_calls:
+                        await _check_arguments(received_chunk, request)
+                        chunks[index] = _for_client(received_chunk, request, ids)
                 events = b"".join(map(writer.chunk, chunks))
                 if events:
                     await self._send_events(events)
@@ -287,7 +287,7 @@ def _for_client(source: S, request: ModelRequest, ids: set[str]) -> S:
         return source
     calls: list[ToolCall] = []
     for call in source.tool_calls:
-        if ids and not request.parallel_calls:
+        if ids and not request.allows_parallel_calls:
             break
         is_unique = call.id and call.id not in ids
         call_id = call.id if is_unique else f"call_{request.id}_{len(ids)}"
@@ -304,7 +304,7 @@ async def _check_arguments(source: Chunk | Reply, request: ModelRequest) -> None
             client, because the finish reason tells it whether they were truncated.
     """
     for call in source.tool_calls:
-        if (schema := request.strict_tools.get(call.name)) is None:
+        if (schema := request.strict_schemas.get(call.name)) is None:
             continue
         try:
             bounded_json.loads(call.arguments or "{}")

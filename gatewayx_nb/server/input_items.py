@@ -80,7 +80,7 @@ def _read_message(fields: RequestFields, field_path: str) -> Message:
             f'must be "user", "assistant", "system" or "developer", got {short_repr(role)}',
         )
     return Message(
-        _ROLES[role], _read_parts(fields, field_path, "content", with_images=role == "user")
+        _ROLES[role], _read_parts(fields, field_path, "content", allows_images=role == "user")
     )
 
 
@@ -92,7 +92,7 @@ def _read_call(fields: RequestFields, _: str) -> Message:
 def _read_output(fields: RequestFields, field_path: str) -> Message:
     call_id = fields.require("call_id", str)
     return Message(
-        "tool", [ToolResult(call_id, _read_parts(fields, field_path, "output", with_images=True))]
+        "tool", [ToolResult(call_id, _read_parts(fields, field_path, "output", allows_images=True))]
     )
 
 
@@ -105,7 +105,7 @@ _READER_BY_TYPE: Mapping[str, Callable[[RequestFields, str], Message]] = {
 
 
 def _read_parts(
-    fields: RequestFields, field_path: str, name: str, *, with_images: bool
+    fields: RequestFields, field_path: str, name: str, *, allows_images: bool
 ) -> list[str | Image]:
     """Return the parts in a field that is a string or a list of parts."""
     value = fields.take_any(name)
@@ -115,21 +115,21 @@ def _read_parts(
         raise InvalidFieldError(f"{field_path}.{name}", "is missing")
     if not isinstance(value, list):
         raise InvalidFieldError(f"{field_path}.{name}", "must be a string or a list")
-    return fields.take_list(name, partial(_read_part, with_images=with_images))
+    return fields.take_list(name, partial(_read_part, allows_images=allows_images))
 
 
-def _read_part(value: object, field_path: str, *, with_images: bool) -> str | Image:
+def _read_part(value: object, field_path: str, *, allows_images: bool) -> str | Image:
     fields = RequestFields(value, field_path)
     part_type = fields.require("type", str)
     part: str | Image
     if part_type in _TEXT_TYPES:
         part = fields.require("text", str)
         fields.accept({"annotations": ([],), "logprobs": ([],)})
-    elif part_type == "input_image" and with_images:
+    elif part_type == "input_image" and allows_images:
         part = _read_image(fields, field_path)
     else:
         accepted_types = '"input_text", "output_text" or "text"'
-        accepted_types = f'"input_image", {accepted_types}' if with_images else accepted_types
+        accepted_types = f'"input_image", {accepted_types}' if allows_images else accepted_types
         raise InvalidFieldError(
             f"{field_path}.type", f"must be {accepted_types}, got {short_repr(part_type)}"
         )

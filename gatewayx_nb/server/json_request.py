@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_BODY = 32 << 20
+MAX_BODY_BYTES = 32 << 20
 """Maximum size of a body in bytes, as in Anthropic's API."""
 
-_MAX_PARSED_ON_LOOP = 100_000
+_MAX_BYTES_PARSED_ON_LOOP = 100_000
 """Maximum size in bytes of a body to parse on the event loop; this takes about 1 ms."""
 
 
@@ -45,7 +45,7 @@ async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFi
     body = await _read_body(headers, receive)
     # Checking a JSON Schema takes longer than the size of the schema suggests.
     has_schema = b"schema" in body or b"strict" in body
-    if len(body) <= _MAX_PARSED_ON_LOOP and not has_schema:
+    if len(body) <= _MAX_BYTES_PARSED_ON_LOOP and not has_schema:
         return read(_parse(body))
     return await asyncio.to_thread(lambda: read(_parse(body)))
 
@@ -88,20 +88,20 @@ def _refuse_constant(name: str) -> NoReturn:
 
 async def _read_body(headers: Headers, receive: Receive) -> bytes:
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_BODY:
+    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
         raise _too_large_error()
-    parts, size = [], 0
+    body_pieces, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestRefusedError(400, "the client has closed the connection.")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > MAX_BODY:
+        body_pieces.append(message.get("body", b""))
+        size += len(body_pieces[-1])
+        if size > MAX_BODY_BYTES:
             raise _too_large_error()
         if not message.get("more_body"):
-            return b"".join(parts)
+            return b"".join(body_pieces)
 
 
 def _too_large_error() -> RequestRefusedError:
-    return RequestRefusedError(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
+    return RequestRefusedError(413, f"the body is larger than {MAX_BODY_BYTES >> 20} MiB.")

@@ -30,7 +30,7 @@ _LOOPBACK_HOST = re.compile(_HOST_PATTERN, re.IGNORECASE)
 _LOOPBACK_ORIGIN = re.compile(rf"https?://{_HOST_PATTERN}", re.IGNORECASE)
 
 
-class OriginCheck:
+class OriginMiddleware:
     """Middleware that refuses requests from pages of other origins before routing."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,7 +52,7 @@ class OriginCheck:
         return None
 
 
-class LoopbackOnly(OriginCheck):
+class LoopbackMiddleware(OriginMiddleware):
     """Middleware that also refuses all requests from outside this machine."""
 
     @override

@@ -78,10 +78,10 @@ class MessagesAPI(ModelAPI):
             raise ThreadRefusedError
         options = {"max_tokens": body.require("max_tokens", int), **_read_options(body)}
         is_streamed = body.take("stream", bool) or False
-        parallel_calls = allows_parallel_calls(body.take_object("tool_choice"))
+        may_call_in_parallel = allows_parallel_calls(body.take_object("tool_choice"))
         body.check_all_known()
         check_fields(options, {"stop": "stop_sequences", "effort": "output_config.effort"})
-        return ModelRequest(options, is_streamed, parallel_calls=parallel_calls)
+        return ModelRequest(options, is_streamed, allows_parallel_calls=may_call_in_parallel)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class _MessageWriter(StreamWriter):
 
     def __init__(self, request: ModelRequest) -> None:
         self._request = request
-        self._index = 0  # of the open block or, if none is open, of the next block
+        self._block_index = 0  # of the open block or, if none is open, of the next block
         self._is_text_open = False
 
     @override
@@ -190,14 +190,14 @@ class _MessageWriter(StreamWriter):
         return self._stop_block()
 
     def _start_block(self, block: dict[str, Any]) -> bytes:
-        return _event("content_block_start", index=self._index, content_block=block)
+        return _event("content_block_start", index=self._block_index, content_block=block)
 
     def _delta(self, delta: dict[str, str]) -> bytes:
-        return _event("content_block_delta", index=self._index, delta=delta)
+        return _event("content_block_delta", index=self._block_index, delta=delta)
 
     def _stop_block(self) -> bytes:
-        event = _event("content_block_stop", index=self._index)
-        self._index += 1
+        event = _event("content_block_stop", index=self._block_index)
+        self._block_index += 1
         return event
 
 

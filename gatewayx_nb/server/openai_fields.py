@@ -15,7 +15,7 @@ from gatewayx_nb.server.request_fields import (
     create_schema,
     read_schema,
 )
-from gatewayx_nb.server.tool_fields import KEYWORDS, client_tool, named_choice
+from gatewayx_nb.server.tool_fields import CHOICE_KEYWORDS, client_tool, named_choice
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.function_tools import Tool
 
-IGNORED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+IGNORED_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 """Fields that are accepted but not forwarded."""
 
 _FORMATS = ("text", "json_object", "json_schema")
@@ -105,10 +105,10 @@ def read_tool_choice(
     Raises:
         InvalidFieldError: If the value is neither, or has a field that is not supported.
     """
-    if value is None or (isinstance(value, str) and value in KEYWORDS):
+    if value is None or (isinstance(value, str) and value in CHOICE_KEYWORDS):
         return value
     if not isinstance(value, dict):
-        expected_text = ", ".join(f'"{keyword}"' for keyword in KEYWORDS)
+        expected_text = ", ".join(f'"{keyword}"' for keyword in CHOICE_KEYWORDS)
         problem = f"must be {expected_text} or an object that names a tool, got {short_repr(value)}"
         raise InvalidFieldError("tool_choice", problem)
     fields = RequestFields(value, "tool_choice")

@@ -149,19 +149,22 @@ class RequestFields:
         return RequestFields(self.take_any(name), self._path_prefix + name)
 
     def accept(
-        self, neutral: Mapping[str, Iterable[object]], *, ignored_names: Iterable[str] = ()
+        self,
+        neutral_values_by_name: Mapping[str, Iterable[object]],
+        *,
+        ignored_names: Iterable[str] = (),
     ) -> None:
         """Accept fields whose value has no effect, such as ``n`` if it is 1.
 
         Args:
-            neutral: The values without effect, by field name.
+            neutral_values_by_name: The values without effect, by field name.
             ignored_names: Fields that may have any value, because the value is not used.
 
         Raises:
             InvalidFieldError: If a field has another value, which would have an effect.
         """
-        self._known_names.update(ignored_names, neutral)
-        for name, values in neutral.items():
+        self._known_names.update(ignored_names, neutral_values_by_name)
+        for name, values in neutral_values_by_name.items():
             if (value := self._values.get(name)) is None:
                 continue
             # The values are compared as JSON, because `True == 1` in Python.

@@ -15,7 +15,12 @@ from typing_extensions import override
 from gatewayx_nb.messages import EFFORTS, Message
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
 from gatewayx_nb.server.input_items import read_input
-from gatewayx_nb.server.openai_fields import IGNORED, read_format, read_tool, read_tool_choice
+from gatewayx_nb.server.openai_fields import (
+    IGNORED_FIELDS,
+    read_format,
+    read_tool,
+    read_tool_choice,
+)
 from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, check_fields
 from gatewayx_nb.server.response_events import ResponseWriter, finished_response
 from gatewayx_nb.server.tool_fields import tool_options
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.server.api_errors import APIError
 
-NEUTRAL: Mapping[str, tuple[object, ...]] = {
+NEUTRAL_FIELDS: Mapping[str, tuple[object, ...]] = {
     "background": (False,),
     "include": ([],),
     "max_tool_calls": (),
@@ -82,16 +87,16 @@ class ResponsesAPI(ModelAPI):
             **tool_options(tools, read_tool_choice(body.take_any("tool_choice"), tools)),
         }
         is_streamed = body.take("stream", bool) or False
-        parallel_calls = body.take("parallel_tool_calls", bool) is not False
-        body.accept(NEUTRAL, ignored_names=IGNORED)
+        may_call_in_parallel = body.take("parallel_tool_calls", bool) is not False
+        body.accept(NEUTRAL_FIELDS, ignored_names=IGNORED_FIELDS)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
         check_fields(options, {"max_tokens": "max_output_tokens", "effort": "reasoning.effort"})
         return ModelRequest(
             options,
             is_streamed,
-            parallel_calls=parallel_calls,
-            strict_tools=strict_schemas,
+            allows_parallel_calls=may_call_in_parallel,
+            strict_schemas=strict_schemas,
             echo=_echoed_fields(body),
         )
 

@@ -50,7 +50,7 @@ def stored_token(env: Mapping[str, str]) -> tuple[Secret, bool]:
         env: The environment, which may set the user's folder.
 
     Raises:
-        ConfigError: If the file cannot be read or written, or contains no token.
+        ConfigError: If the file cannot be read or written, or does not contain a valid token.
     """
     path = user_config_dir(env).keys.parent / _FILE_NAME
     with write_errors_as_config_error(path, "Make the folder writable."):
@@ -85,25 +85,25 @@ def _read_token(path: Path) -> Secret:
     is_token = text.isascii() and text.isprintable() and " " not in text
     if not (is_token and _MIN_TOKEN_LENGTH <= len(text) <= _MAX_TOKEN_LENGTH):
         raise ConfigError(
-            f"{str(path)!r} contains no token.",
+            f"{str(path)!r} does not contain a valid token.",
             hint=f"Remove the file with `rm {quoted_path(path)}`; the server then creates one.",
         )
     return Secret(text)
 
 
-class TokenRequired:
+class TokenMiddleware:
     """Middleware that refuses requests without the token, whether or not their path exists.
 
     Args:
         app: The application.
-        token: Returns the token; called at each request that needs it.
+        get_token: Returns the token; called for each request that needs it.
         open_paths: The paths that need no token.
     """
 
     def __init__(
-        self, app: ASGIApp, token: Callable[[], str], open_paths: Collection[str] = STATUS_PATHS
+        self, app: ASGIApp, get_token: Callable[[], str], open_paths: Collection[str] = STATUS_PATHS
     ) -> None:
-        self._app, self._token, self._open_paths = app, token, open_paths
+        self._app, self._get_token, self._open_paths = app, get_token, open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection or refuse it."""
@@ -125,7 +125,7 @@ class TokenRequired:
             await json_response(content, 401, headers)(scope, receive, send)
 
     def _is_admitted(self, scope: Scope) -> bool:
-        # This is the path as it is routed, so any path that is not listed needs the token.
+        # This is the path that the router uses, so any path that is not listed needs the token.
         if scope["path"] in self._open_paths:
             return True
         headers = Headers(scope=scope)
@@ -137,7 +137,7 @@ class TokenRequired:
         return bool(tokens) and all(self._is_token(value) for value in tokens)
 
     def _is_token(self, value: str) -> bool:
-        return hmac.compare_digest(value.encode(), str(self._token()).encode())
+        return hmac.compare_digest(value.encode(), str(self._get_token()).encode())
 
 
 def _bearer_token(header: str) -> str:

@@ -14,7 +14,7 @@ from gatewayx_nb.text import short_repr
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-KEYWORDS = ("auto", "none", "required")
+CHOICE_KEYWORDS = ("auto", "none", "required")
 """The values of a call's option ``tool_choice`` that are not names of tools."""
 
 _TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -60,8 +60,8 @@ def named_choice(field_path: str, name: str, tools: Sequence[Tool]) -> str:
         InvalidFieldError: If no tool has the name, or the name is a keyword of the option.
     """
     names = [tool.name for tool in tools]
-    if name in KEYWORDS or name not in names:
-        problem = f"must be the name of a tool, other than {', '.join(KEYWORDS)}"
+    if name in CHOICE_KEYWORDS or name not in names:
+        problem = f"must be the name of a tool, other than {', '.join(CHOICE_KEYWORDS)}"
         hint = did_you_mean(name, names).strip()
         raise InvalidFieldError(field_path, f"{problem}, got {short_repr(name)}", hint)
     return name

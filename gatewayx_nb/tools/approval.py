@@ -39,7 +39,7 @@ class Approval:
     Attributes:
         approve: How calls that need permission are approved: ``"ask"``, ``"never"``, ``"always"``
             or a function.
-        always: The tools that the user has permitted for the rest of the call.
+        always_allowed_names: The tools that the user has permitted for the rest of the call.
         risk: Why functions that are not read-only need permission, because the model may follow
             instructions from others. Empty if the model has read only results of trusted functions.
         model: The name of the model, as shown in the question to the user.
@@ -48,7 +48,7 @@ class Approval:
     """
 
     approve: Approve | Callable[[Step], object] = "ask"
-    always: set[str] = field(default_factory=set)
+    always_allowed_names: set[str] = field(default_factory=set)
     risk: str = ""
     model: str = "The model"
     is_recorded: bool = False
@@ -74,7 +74,11 @@ class Approval:
         """
         if not self._is_risky(tool):
             return "tools"
-        if tool.ask_reason and self.approve != "never" and tool.name not in self.always:
+        if (
+            tool.ask_reason
+            and self.approve != "never"
+            and tool.name not in self.always_allowed_names
+        ):
             return self._permitted_by_user(tool, call, arguments, can_ask=can_ask)
         if callable(self.approve):
             if self._ask_function(self.approve, Step(call, arguments), raises=can_ask):
@@ -89,7 +93,7 @@ class Approval:
     def _permitted_by_user(
         self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
     ) -> str:
-        if tool.name in self.always:
+        if tool.name in self.always_allowed_names:
             return "you"
         if not can_ask:
             raise self._cannot_ask_error(call)
@@ -144,7 +148,7 @@ class Approval:
             if answer in ("y", "yes"):
                 return "you"
             if answer in ("a", "always"):
-                self.always.add(tool.name)
+                self.always_allowed_names.add(tool.name)
                 return "you"
             if answer in ("n", "no"):
                 break

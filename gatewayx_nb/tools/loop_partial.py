@@ -31,7 +31,7 @@ class LoopPartial:
     def __init__(self, current_reply: PartialReply) -> None:
         self._current_reply, self._are_tools_running = current_reply, False
         self._paused_text: list[str] = []
-        self._step_starts: dict[int, float] = {}
+        self._started_at_by_index: dict[int, float] = {}
         self.replies: list[Reply] = []
         self.steps: list[Step] = []
         self.started = time.monotonic()
@@ -53,7 +53,7 @@ class LoopPartial:
 
     def begin_step(self, index: int) -> None:
         """Record that the function of a step begins to run."""
-        self._step_starts[index] = time.monotonic()
+        self._started_at_by_index[index] = time.monotonic()
 
     @property
     def text(self) -> list[str]:
@@ -87,7 +87,7 @@ class LoopPartial:
                 step,
                 error="stopped",
                 sent="stopped",
-                seconds=now - self._step_starts.get(index, now),
+                seconds=now - self._started_at_by_index.get(index, now),
             )
             if step.seconds is None
             else step

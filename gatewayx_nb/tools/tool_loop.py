@@ -138,9 +138,13 @@ class ToolLoop:
         self._slot = host.slot(options.get("chat"))
         self._options = _turn_options(options, self._slot)
         self._approval = Approval(cast("Any", options.get("approve") or host.approve))
-        is_in_chat = self._slot is not None and self._slot.has_outside_text
-        is_in_steps = resumed is not None and any(step.outside for step in resumed.steps)
-        if is_in_chat or is_in_steps or _has_outside_result(messages, self._tools):
+        has_outside_text_in_chat = self._slot is not None and self._slot.has_outside_text
+        has_outside_step = resumed is not None and any(step.outside for step in resumed.steps)
+        if (
+            has_outside_text_in_chat
+            or has_outside_step
+            or _has_outside_result(messages, self._tools)
+        ):
             self._approval.risk = OUTSIDE_RESULT
         self._runner = ToolRunner(
             self._tools,
@@ -195,8 +199,10 @@ class ToolLoop:
 
     def _open_turn(self) -> OpenTurn:
         """Return what is needed to continue the call."""
-        live_options = ("tools", "chat")
-        options = {name: value for name, value in self._options.items() if name not in live_options}
+        live_option_names = ("tools", "chat")
+        options = {
+            name: value for name, value in self._options.items() if name not in live_option_names
+        }
         return OpenTurn(self._messages, options, tuple(self._tools))
 
     def _plan_turn(self) -> PlannedCall:
@@ -214,8 +220,8 @@ class ToolLoop:
     async def _send(self, emit: ChunkHandler | None) -> Reply:
         call = self._current_call
         try:
-            limit = None if math.isinf(call.timeout) else call.timeout
-            return await call.portal.arun(call.run(emit), limit)
+            timeout = None if math.isinf(call.timeout) else call.timeout
+            return await call.portal.arun(call.run(emit), timeout)
         except TimeoutError:
             raise call.deadline_error() from None
 

@@ -115,8 +115,10 @@ class ToolRunner:
         count, is_risky = 0, bool(self._approval.risk)
         for call in calls:
             tool = self._tools.get(call.name)
-            is_free = tool is not None and not (tool.ask or (is_risky and not tool.read_only))
-            if tool is None or not is_free or not _is_async(tool.function):
+            needs_no_permission = tool is not None and not (
+                tool.ask or (is_risky and not tool.read_only)
+            )
+            if tool is None or not needs_no_permission or not _is_async(tool.function):
                 break
             count, is_risky = count + 1, is_risky or tool.outside
         return count

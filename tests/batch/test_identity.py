@@ -102,8 +102,8 @@ def test_two_lambdas_on_one_line_are_distinguished():
     [
         {"model": "grok:m2"},
         {"address": "https://b.example"},
-        {"parts": ("other", None)},
-        {"parts": ("prompt", "system")},
+        {"prompt_parts": ("other", None)},
+        {"prompt_parts": ("prompt", "system")},
         {"options": {"temperature": 1.0}},
         {"options": {"schema": ResponseSchema(int)}},
         {"options": {"images": (PNG,)}},
@@ -111,7 +111,7 @@ def test_two_lambdas_on_one_line_are_distinguished():
     ],
 )
 def test_each_part_of_a_definition_counts(changed):
-    arguments = {"model": "grok:m1", "address": "", "parts": ("prompt", None), "options": {}}
+    arguments = {"model": "grok:m1", "address": "", "prompt_parts": ("prompt", None), "options": {}}
 
     first = job_digest(job_definition(**arguments))
     assert job_digest(job_definition(**{**arguments, **changed})) != first

@@ -12,7 +12,7 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
-from gatewayx_nb.batch import LogLines, MapFigures, TerminalBar, default_view, duration
+from gatewayx_nb.batch import LogView, MapFigures, TerminalBar, default_view, duration
 from gatewayx_nb.errors import AuthenticationError, ContentFilterError, ProviderError
 
 
@@ -148,7 +148,7 @@ def test_durations_are_rounded(seconds, text):
 
 def test_a_log_has_a_line_a_minute_and_a_summary(capsys):
     now = [0.0]
-    view, made = LogLines(lambda: now[0]), figures(2, answered=1)
+    view, made = LogView(lambda: now[0]), figures(2, answered=1)
     made.name = "tick\x1b[31mets\n"
     for now[0] in (1.0, 59.0, 61.0, 62.0, 122.0):
         view.show(made)

@@ -76,8 +76,8 @@ def test_incomplete_answers_are_counted(run, rows):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,city\n1,Rome,x\n", "line 2 has 3 fields, and the header 2"),
-        ("id,city\n1\n", "line 2 has 1 fields, and the header 2"),
+        ("id,city\n1,Rome,x\n", "line 2 has 3 fields, but the header has 2"),
+        ("id,city\n1\n", "line 2 has 1 fields, but the header has 2"),
         ("id,id,city\n1,2,Rome\n", "2 columns have the name 'id'"),
         ("id,,city\n1,2,Rome\n", "column 2 has no name in the header"),
         ("", "it has no header"),

@@ -98,7 +98,7 @@ class View:
 def view(monkeypatch):
     """Return the view that each map uses."""
     used = View()
-    monkeypatch.setattr(progress_views.views, "create", lambda: used)
+    monkeypatch.setattr(progress_views.view_factory, "create", lambda: used)
     return used
 
 

@@ -163,7 +163,9 @@ def test_a_listed_variable_comes_from_the_key_file(project):
 
 def test_a_missing_variable_is_named(pool):
     """If a variable is not set, the error names it, and no server is started."""
-    with pytest.raises(ConfigError, match="the variable CALC_TOKEN, which the MCP server 'calc'"):
+    with pytest.raises(
+        ConfigError, match="the variable CALC_TOKEN, which is passed to the MCP server 'calc'"
+    ):
         pool.ask("Hi", "mock", tools=calc(env="CALC_TOKEN"))
 
 
@@ -179,7 +181,7 @@ def test_a_key_in_a_description_is_not_sent(project):
 
 
 REFUSED = {
-    "many": (UsageError, "has 1,000 tools, and a call takes at most 128"),
+    "many": (UsageError, "has 1,000 tools, but a call can use at most 128"),
     "twice": (ConfigError, "'echo' of the MCP server 'raw' is listed twice"),
     "array": (TransportError, "sent an invalid answer"),
     "no schema": (TransportError, "sent an invalid answer"),

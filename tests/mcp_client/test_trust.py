@@ -124,7 +124,7 @@ def test_an_unknown_name_lists_the_known_ones(project, user_settings):
     with project.pool() as pool, pytest.raises(UsageError) as caught:
         pool.ask("Hi", "mock", tools=gx.mcp("weathr"))
     assert "Did you mean 'weather'?" in str(caught.value)
-    assert "The settings have time, weather." in str(caught.value)
+    assert "Configured servers: time, weather." in str(caught.value)
 
 
 INVALID = {

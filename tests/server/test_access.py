@@ -148,7 +148,7 @@ def test_a_damaged_token_file_is_reported(tmp_path, content):
     stored_token(env)
     (path,) = tmp_path.rglob("server_token")
     path.write_text(content)
-    with pytest.raises(ConfigError, match=r"contains no token.*Remove the file"):
+    with pytest.raises(ConfigError, match=r"does not contain a valid token.*Remove the file"):
         stored_token(env)
 
 

@@ -19,7 +19,7 @@ from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import Chunk
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Usage
-from gatewayx_nb.server.chat_completions_api import NEUTRAL
+from gatewayx_nb.server.chat_completions_api import NEUTRAL_FIELDS
 from gatewayx_nb.testing import ScriptedEngine
 from tests.server.conftest import openai_client, post, serving
 
@@ -303,10 +303,10 @@ def test_a_failure_in_the_answer_ends_the_stream_with_an_error(client, engine):
     assert '"finish_reason":"' not in raw
 
 
-@pytest.mark.parametrize("name", NEUTRAL)
+@pytest.mark.parametrize("name", NEUTRAL_FIELDS)
 def test_fields_without_effect_are_accepted(client, name):
     """A field that is not supported may have the value that changes nothing."""
-    for value in NEUTRAL[name]:
+    for value in NEUTRAL_FIELDS[name]:
         body = {"model": "scripted", "messages": MESSAGES, name: value}
         assert post(client.gateway, PATH, body).status_code == 200
 

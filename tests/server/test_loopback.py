@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from gatewayx_nb.server.loopback import LoopbackOnly
+from gatewayx_nb.server.loopback import LoopbackMiddleware
 
 LOOPBACK = ("127.0.0.1", 3001)
 EXTERNAL = ("192.0.2.7", 3001)
@@ -67,7 +67,7 @@ def send_through_gate(case, scope_type):
         "client": case.client,
         "headers": case.headers,
     }
-    anyio.run(LoopbackOnly(app), scope, None, send)
+    anyio.run(LoopbackMiddleware(app), scope, None, send)
     assert bool(admitted) == (not messages)
     return messages
 
