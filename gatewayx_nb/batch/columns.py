@@ -89,8 +89,8 @@ class Columns:
         if not self.is_object:
             value = reply.text if reply.parsed is None else _plain_value(reply.parsed)
             # The value may be None with a schema such as `City | None`.
-            is_none = reply.parsed is None and ANSWER in self.answers and self._has_schema
-            return [None if is_none else value]
+            is_null_answer = reply.parsed is None and ANSWER in self.answers and self._has_schema
+            return [None if is_null_answer else value]
         fields = _field_values(reply.parsed)
         return [_plain_value(fields.get(name)) for name in self.answers]
 
@@ -106,8 +106,10 @@ def columns_of(schema: ResponseSchema | None) -> Columns:
     root = _resolve_schema(schema.schema, schema.schema)
     properties = root.get("properties")
     if root.get("type") == "object" and properties:
-        types = {name: _pandas_dtype(value, schema.schema) for name, value in properties.items()}
-        return Columns(types, is_object=True)
+        type_by_name = {
+            name: _pandas_dtype(value, schema.schema) for name, value in properties.items()
+        }
+        return Columns(type_by_name, is_object=True)
     return Columns({ANSWER: _pandas_dtype(root, schema.schema)}, is_object=False)
 
 

@@ -36,7 +36,7 @@ _MAX_READY_SLICES = 4
 """Maximum number of slices that the cluster prepares while earlier rows are processed."""
 
 _POLL_INTERVAL = 0.02
-"""Seconds between two checks whether earlier slices have been read."""
+"""Seconds between checks whether earlier slices have been read."""
 
 _MAX_CLUSTER_ROWS = 1024
 """Maximum number of rows that the workers of a cluster have at a time."""
@@ -118,7 +118,7 @@ class PartitionBuild:
     Attributes:
         rows: The rows, without a source.
         columns: The new columns.
-        replaced: The columns of an earlier run.
+        replaced_columns: The columns of an earlier run.
         output: What to return.
         problem: The text in ``gx_error`` for rows without an outcome.
         builder: Holds the answers; ``None`` if no row of the partition was read.
@@ -126,7 +126,7 @@ class PartitionBuild:
 
     rows: Rows
     columns: Columns
-    replaced: tuple[Any, ...]
+    replaced_columns: tuple[Any, ...]
     output: Output
     problem: str
     builder: FrameBuilder | None = None
@@ -136,7 +136,7 @@ class PartitionBuild:
         builder = self.builder
         if builder is None:
             rows = replace(self.rows, source=source, count=len(source))
-            builder = FrameBuilder(rows, self.columns, self.replaced)
+            builder = FrameBuilder(rows, self.columns, self.replaced_columns)
         builder.attach(source)
         return builder.build(self.output, self.problem)
 
@@ -316,7 +316,7 @@ class PartitionedBuilder:
         builder = self._builders.get(number)
         if builder is None:
             build = self._build
-            builder = partitions.builder(number, build.columns, build.replaced)
+            builder = partitions.builder(number, build.columns, build.replaced_columns)
             self._builders[number] = builder
             self._missing_counts[number] = partitions.counts[number]
         builder.set(position - partitions.starts[number], outcome)

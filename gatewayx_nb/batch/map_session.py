@@ -54,7 +54,7 @@ _STOP_EXCEPTIONS = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 _FIGURES_INTERVAL = 1.0
 """Seconds between updates of the figures that other processes read."""
 
-_UNSENT_MESSAGE = "not asked, because the map was stopped"
+_UNSENT_MESSAGE = "not sent, because the map was stopped"
 """The text in ``gx_error`` for rows that were not sent."""
 
 

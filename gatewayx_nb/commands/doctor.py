@@ -44,9 +44,13 @@ class Check:
 def doctor(session: Session, _: argparse.Namespace) -> Table[Check]:
     """Check the installation, the project, the keys, the models and the files."""
     checks = list(_checks(session))
-    problems = sum(not check.ok for check in checks)
-    verdict = f"{problems} of {len(checks)} need attention." if problems else "No problems found."
-    return Table(checks, _COLUMNS, [verdict])
+    problem_count = sum(not check.ok for check in checks)
+    conclusion = (
+        f"{problem_count} of {len(checks)} need attention."
+        if problem_count
+        else "No problems found."
+    )
+    return Table(checks, _COLUMNS, [conclusion])
 
 
 def _checks(session: Session) -> Iterator[Check]:

@@ -119,8 +119,8 @@ def nest(session: Session, args: argparse.Namespace) -> Note:
     is_enabled = bool(getattr(asyncio, "_nest_patched", False))  # both packages below set it
     if args.switch == "on" and not is_enabled:
         # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
-        fork = importlib.util.find_spec("nest_asyncio2")
-        importlib.import_module("nest_asyncio2" if fork else "nest_asyncio").apply()
+        has_maintained_fork = bool(importlib.util.find_spec("nest_asyncio2"))
+        importlib.import_module("nest_asyncio2" if has_maintained_fork else "nest_asyncio").apply()
         return Note(
             "Nested event loops are on until the kernel restarts; `asyncio.run(…)` works now.",
             "While such a cell runs, clicks on widgets wait, and tasks take twice as long.",

@@ -70,11 +70,11 @@ def to_code(
         image_names: The notebook expressions for the images in a prompt.
     """
     # One prompt is more readable as a single call; several prompts need a loop.
-    is_single = len(prompts) == 1
-    prompt = repr(prompts[0]) if is_single else "prompt"
+    has_single_prompt = len(prompts) == 1
+    prompt = repr(prompts[0]) if has_single_prompt else "prompt"
     arguments = _argument_lines(request, prompt, [*image_names, *_file_names(request)])
     call = ["gx.compare(", *(f"    {argument}," for argument in arguments), ")"]
-    if is_single:
+    if has_single_prompt:
         body = [f"comparison = {call[0]}", *call[1:], "comparison.to_frame()"]
     else:
         body = [

@@ -103,7 +103,9 @@ class ModelCatalog:
         """
         words = query.lower().split()
         items = list(self._items())
-        matches = [item for item in items if all(word in item.searched_text for word in words)]
+        matching_items = [
+            item for item in items if all(word in item.searched_text for word in words)
+        ]
         references = {item.reference for item in items}
         typed_reference = query.strip()  # a provider may accept models that it does not list
         if (
@@ -111,14 +113,14 @@ class ModelCatalog:
             and typed_reference not in references
             and ModelRef.parse(typed_reference).engine in self.ready_engines
         ):
-            matches.append(CatalogItem(typed_reference, state="as typed"))
-        matching_references = {item.reference for item in matches}
+            matching_items.append(CatalogItem(typed_reference, state="as typed"))
+        matching_references = {item.reference for item in matching_items}
         other_references = (
             reference for reference in selected if reference not in matching_references
         )
         return [
             *(self._selected_item(reference, items) for reference in other_references),
-            *matches,
+            *matching_items,
         ]
 
     def _items(self) -> Iterator[CatalogItem]:

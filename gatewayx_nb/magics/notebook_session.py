@@ -170,8 +170,8 @@ class NotebookSession(Session):
 
     def _notes(self, parsed_cell: cell.Cell | MapCell) -> Iterator[str]:
         """Return the notes on the default model and the bypassed cassette of a cell."""
-        has_several = isinstance(parsed_cell, cell.Cell) and bool(parsed_cell.references)
-        default_note = "" if has_several else self._default_note(parsed_cell)
+        has_several_models = isinstance(parsed_cell, cell.Cell) and bool(parsed_cell.references)
+        default_note = "" if has_several_models else self._default_note(parsed_cell)
         return filter(None, (default_note, self._fresh_note(parsed_cell)))
 
     def _default_note(self, parsed_cell: cell.Cell | MapCell) -> str:
@@ -203,10 +203,10 @@ class NotebookSession(Session):
         if parsed_cell.quiet or not parsed_cell.options.get("fresh"):
             return ""
         self._bypassed_cassette = weakref.ref(active_cassette)
-        renewal = "" if active_cassette.mode == "replay" else " `--renew` replaces it."
+        renewal_hint = "" if active_cassette.mode == "replay" else " `--renew` replaces it."
         return (
             f"`--fresh` bypassed the cassette {active_cassette.path.name}; any entry for this call"
-            f" is unchanged.{renewal}"
+            f" is unchanged.{renewal_hint}"
         )
 
     def cell_id(self) -> str | None:

@@ -170,8 +170,8 @@ class _Routes:
 
 
 def _is_anthropic(request: Request) -> bool:
-    is_only_anthropic = request.url.path.startswith("/v1/messages")
-    return is_only_anthropic or "anthropic-version" in request.headers
+    is_messages_path = request.url.path.startswith("/v1/messages")
+    return is_messages_path or "anthropic-version" in request.headers
 
 
 def _api_error_body(request: Request, error: APIError) -> dict[str, Any] | None:

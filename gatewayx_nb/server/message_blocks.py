@@ -49,14 +49,14 @@ class PromptReader:
     """Reads the prompt of one request, and refuses every field that it does not use.
 
     Attributes:
-        wants_cache: Whether any part so far is marked for the provider's cache.
+        has_cache_mark: Whether any part so far is marked for the provider's cache.
 
     Raises:
         InvalidFieldError: From any method, if a field is invalid or not supported.
     """
 
     def __init__(self) -> None:
-        self.wants_cache = False
+        self.has_cache_mark = False
 
     def read_messages(self, body: RequestFields) -> list[Message]:
         """Return the messages; tool results become separate messages."""
@@ -104,7 +104,7 @@ class PromptReader:
         control.require_choice("type", ("ephemeral",))
         control.accept({"ttl": ("5m",)})  # how long the engines keep the prefix
         control.check_all_known()
-        self.wants_cache = True
+        self.has_cache_mark = True
 
     def _read_turn(self, value: object, field_path: str) -> list[Message]:
         fields = RequestFields(value, field_path)

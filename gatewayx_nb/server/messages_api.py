@@ -269,7 +269,7 @@ def _read_options(body: RequestFields) -> dict[str, Any]:
         **tool_options(tools, choice),
     }
     reader.read_cache_control(body)
-    options["cache"] = "auto" if reader.wants_cache else None
+    options["cache"] = "auto" if reader.has_cache_mark else None
     _check_thinking(body.take_object("thinking"))
     body.accept(NEUTRAL_FIELDS, ignored_names=("metadata",))
     return {name: value for name, value in options.items() if value is not None}

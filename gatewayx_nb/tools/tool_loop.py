@@ -350,8 +350,10 @@ class ToolLoop:
 
 def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOptions:
     """Return the options of each request, which itself is not added to a conversation."""
-    unneeded_options = {*_WHOLE_CALL_OPTIONS, "images", "chat"}
-    turn_options = {name: value for name, value in options.items() if name not in unneeded_options}
+    unneeded_option_names = {*_WHOLE_CALL_OPTIONS, "images", "chat"}
+    turn_options = {
+        name: value for name, value in options.items() if name not in unneeded_option_names
+    }
     if slot is not None:
         turn_options["chat"] = slot.without_adding()
     return cast("CallOptions", turn_options)
@@ -359,11 +361,11 @@ def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOp
 
 def _has_outside_result(messages: Iterable[Message], tools: Mapping[str, Tool]) -> bool:
     """Return whether a tool result in the messages may contain text from outside."""
-    names: dict[str, str] = {}
+    name_by_call_id: dict[str, str] = {}
     for message in messages:
-        names.update((call.id, call.name) for call in message.tool_calls)
+        name_by_call_id.update((call.id, call.name) for call in message.tool_calls)
         for result in message.tool_results:
-            if _is_outside(tools.get(result.name or names.get(result.id, ""))):
+            if _is_outside(tools.get(result.name or name_by_call_id.get(result.id, ""))):
                 return True
     return False
 

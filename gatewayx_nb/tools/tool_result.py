@@ -51,8 +51,8 @@ _PLAIN_TYPES = (str, int, float, bool, dict, type(None))
 def _is_image(value: object) -> bool:
     if type(value) in _PLAIN_TYPES:
         return False
-    is_image_file = isinstance(value, bytes) and images.sniff(value[:16]) is not None
-    return isinstance(value, Image) or is_image_file or images.is_drawable(value)
+    is_image_data = isinstance(value, bytes) and images.sniff(value[:16]) is not None
+    return isinstance(value, Image) or is_image_data or images.is_drawable(value)
 
 
 def _to_text(value: object) -> str:

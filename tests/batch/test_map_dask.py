@@ -273,7 +273,7 @@ def test_a_stopped_map_returns_the_rows_that_it_has_not_read(threads, pool, prov
     assert list(answers.index) == list(range(100, 300))
     done = answers.gx_error.isna()
     assert 10 <= done.sum() < 200
-    assert set(answers.gx_error[~done]) == {"not asked, because the map was stopped"}
+    assert set(answers.gx_error[~done]) == {"not sent, because the map was stopped"}
 
 
 def test_worker_errors_reach_the_caller(threads, pool, provider):

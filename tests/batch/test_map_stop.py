@@ -102,7 +102,7 @@ def test_stop_returns_what_is_done_and_the_next_run_asks_for_the_rest(pool, engi
 
     assert answers.answer.tolist()[:10] == texts[:10]
     assert answers.answer[10:].isna().all()
-    assert answers.gx_error[19] == "not asked, because the map was stopped"
+    assert answers.gx_error[19] == "not sent, because the map was stopped"
     engine.slow = {}
     again = pool.map(answers, "{{text}}", concurrency=2, **QUIET)
     assert again.answer.tolist() == texts

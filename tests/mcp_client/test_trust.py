@@ -43,7 +43,8 @@ def test_a_server_of_a_project_starts_only_after_trust(project, marker):
         assert pool.mcp_servers()[0].state == "needs trust"
         for action in (lambda: _ask(pool), lambda: pool.mcp_servers("calc")):
             with pytest.raises(
-                TrustError, match="start or reach the MCP server 'calc' with command"
+                TrustError,
+                match="the MCP server 'calc', which you have not allowed: command",
             ):
                 action()
         assert not path.exists()

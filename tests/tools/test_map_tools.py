@@ -333,7 +333,7 @@ def test_ctrl_c_ends_a_map_whose_function_never_returns(pool, engine):
     release.set()
 
     assert frame.answer.fillna("").tolist() == ["Rome", "", "Bonn"]
-    assert frame.gx_error[1] == "not asked, because the map was stopped"
+    assert frame.gx_error[1] == "not sent, because the map was stopped"
     assert pool.map(frame, "{{city}}", tools=hang, **QUIET).answer[1] == "Oslo"
     assert [engine.asked[city] for city in ("Rome", "Bonn")] == [2, 2]
 
