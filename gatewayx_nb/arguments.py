@@ -87,11 +87,11 @@ def argument_problem(
         parameters = signature.parameters
         # `bind` reports a missing argument first, even if an unknown argument is the actual
         # mistake.
-        unknown = next((name for name in kwargs if name not in parameters), None)
+        unknown_name = next((name for name in kwargs if name not in parameters), None)
         problem = f"{mismatch}."
-        if unknown is not None:
-            problem = f"got an unexpected keyword argument {unknown!r}."
-            problem += _suggestion(unknown, parameters)
+        if unknown_name is not None:
+            problem = f"got an unexpected keyword argument {unknown_name!r}."
+            problem += _suggestion(unknown_name, parameters)
         untyped_parameters = (
             parameter.replace(annotation=parameter.empty) for parameter in parameters.values()
         )

@@ -1,7 +1,7 @@
 r"""Searches text for an untrusted regular expression, in a bounded number of steps.
 
 Python's `re` backtracks: on 40 characters, ``(a+)+$`` takes hours, during which no other thread
-runs. Therefore, `re` is used only if its search is certain to be quick. Any other search keeps the
+runs. Therefore, `re` is used only if its search is certain to be quick. Any other search tracks the
 set of positions that the parts of the expression can reach, as Thompson's algorithm does, which
 never backtracks.
 
@@ -14,7 +14,8 @@ import functools
 import math
 import re
 
-# Private, but every version since 1.6 has this parser; `sre_parse`, its public name, is deprecated.
+# Private, but every Python version since 1.6 has this parser. Its public name, `sre_parse`, is
+# deprecated.
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -47,7 +48,7 @@ class UnsupportedPatternError(ValueError):
 
 
 class BoundedPattern:
-    """A regular expression in the syntax of `re`, except back references, flags and rare features.
+    """A regular expression in the syntax of `re`, without back references, flags and rare features.
 
     Args:
         source: The expression.
@@ -65,7 +66,8 @@ class BoundedPattern:
         if self._compiled.flags != re.UNICODE:
             raise UnsupportedPatternError("flags are not supported")
         _check_supported(self._tree)
-        self._is_quick_by_size: dict[int, bool] = {}  # the size is a string length's bit length
+        # The keys are the bit lengths of the lengths of strings.
+        self._is_quick_by_length_bits: dict[int, bool] = {}
 
     def search(self, text: str, spend: Callable[[int], None]) -> bool:
         """Return whether some part of a string matches.
@@ -76,13 +78,13 @@ class BoundedPattern:
                 exception to end the search.
         """
         spend(1 + len(text) // 100)
-        size = len(text).bit_length()
-        if size not in self._is_quick_by_size:
-            max_length = 1 << size
-            self._is_quick_by_size[size] = (
+        length_bits = len(text).bit_length()
+        if length_bits not in self._is_quick_by_length_bits:
+            max_length = 1 << length_bits
+            self._is_quick_by_length_bits[length_bits] = (
                 max_length * _count_steps(self._tree, max_length) <= _MAX_RE_STEPS
             )
-        if self._is_quick_by_size[size]:
+        if self._is_quick_by_length_bits[length_bits]:
             return self._compiled.search(text) is not None
         starts = frozenset(range(len(text) + 1))
         return bool(_Search(text, spend).end_positions(self._tree, starts))
@@ -108,7 +110,7 @@ def _check_supported(tree: Iterable[Node]) -> None:
 
 
 def _count_steps(tree: Iterable[Node], length: int) -> float:
-    """Return an upper bound for the number of steps that `re` takes to match at one position."""
+    """Return an upper bound on the number of steps that `re` takes to match at one position."""
     count = 1.0
     for kind, value in tree:
         if kind in _REPEAT_KINDS:

@@ -235,7 +235,7 @@ class ChatStore:
         # A name of these characters needs no quotes in a command line.
         if not (isinstance(name, str) and re.fullmatch(r"[\w.-]{1,64}", name)):
             raise UsageError(
-                "a chat's name must be 1 to 64 letters, digits, '_', '-' or '.',"
+                "a chat's name must consist of 1 to 64 letters, digits, '_', '-' or '.',"
                 f" got {short_repr(name)}.",
                 hint=Hint("set_option", option="chat", value="story"),
             )

@@ -297,7 +297,7 @@ class DeadlineError(RequestError):
     _topic = "deadline"
 
 
-_BY_CODE: dict[str, type[GatewayError]] = {
+_ERROR_BY_CODE: dict[str, type[GatewayError]] = {
     "context_length_exceeded": ContextLengthError,
     "insufficient_quota": QuotaError,
     "credit_balance_exhausted": QuotaError,
@@ -333,7 +333,7 @@ _BY_CODE: dict[str, type[GatewayError]] = {
     "NOT_FOUND": ModelNotFoundError,
 }
 
-_BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
+_ERRORS_BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
     (
         400,
         re.compile(
@@ -354,7 +354,7 @@ _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
 _MAX_SEARCHED_CHARS = 10_000
 """Maximum number of characters of a message that are searched for these patterns."""
 
-_BY_STATUS: dict[int, type[GatewayError]] = {
+_ERROR_BY_STATUS: dict[int, type[GatewayError]] = {
     401: AuthenticationError,
     402: QuotaError,
     403: AuthenticationError,
@@ -374,15 +374,15 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
     """
     if code and "PerDay" in code:
         return QuotaError
-    if by_code := _BY_CODE.get(code or ""):
-        return by_code
+    if coded_error := _ERROR_BY_CODE.get(code or ""):
+        return coded_error
     message = message[:_MAX_SEARCHED_CHARS]
-    for expected_status, pattern, error_class in _BY_MESSAGE:
+    for expected_status, pattern, error_class in _ERRORS_BY_MESSAGE:
         if status == expected_status and pattern.search(message):
             return error_class
     # Use the status last, because it has many causes; for example, 400 may mean a prompt that is
     # too long.
-    return _BY_STATUS.get(status, ProviderError)
+    return _ERROR_BY_STATUS.get(status, ProviderError)
 
 
 def with_short_traceback(interrupt: InterruptT) -> InterruptT:

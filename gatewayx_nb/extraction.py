@@ -57,7 +57,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # as the parser counts lines
     lines = text.split("\n")
     blocks: list[CodeBlock] = []
-    check = _PythonCheck()
+    python_check = _PythonCheck()
     end = 0
     for token in _block_parser().parse(text):
         # A fence inside an extended block is part of the block.
@@ -65,8 +65,10 @@ def code_blocks(text: str) -> list[CodeBlock]:
             continue
         language = (token.info.split() or [""])[0].strip("{.}")
         source, end = token.content, token.map[1]
-        if language.lower() in _PYTHON and check.is_complete(source) is False:
-            source, end = _extend_to_complete(source, lines, token.map[1], token.markup, check)
+        if language.lower() in _PYTHON and python_check.is_complete(source) is False:
+            source, end = _extend_to_complete(
+                source, lines, token.map[1], token.markup, python_check
+            )
         blocks.append(CodeBlock(source, language))
     return blocks
 
@@ -81,13 +83,13 @@ def _block_parser() -> MarkdownIt:
 
 
 def _extend_to_complete(
-    source: str, lines: list[str], end: int, fence: str, check: _PythonCheck
+    source: str, lines: list[str], end: int, fence: str, python_check: _PythonCheck
 ) -> tuple[str, int]:
     """Return the code up to the fence that completes it, and the number of the line after it."""
-    fences = (number for number in range(end, len(lines)) if lines[number].strip() == fence)
-    for number in itertools.islice(fences, _MAX_TRIES):
+    fence_numbers = (number for number in range(end, len(lines)) if lines[number].strip() == fence)
+    for number in itertools.islice(fence_numbers, _MAX_TRIES):
         longer_text = "\n".join([source.rstrip("\n"), fence, *lines[end:number]]) + "\n"
-        is_complete = check.is_complete(longer_text)
+        is_complete = python_check.is_complete(longer_text)
         if is_complete is None:
             break
         if is_complete:
@@ -99,12 +101,12 @@ class _PythonCheck:
     """Checks whether an answer's code is complete; limits the amount of code that is parsed."""
 
     def __init__(self) -> None:
-        self._remaining = _MAX_CODE_CHARS
+        self._remaining_chars = _MAX_CODE_CHARS
 
     def is_complete(self, source: str) -> bool | None:
         """Return whether code is complete; ``None`` if the limit on parsed code is reached."""
-        self._remaining -= len(source)
-        if self._remaining < 0:
+        self._remaining_chars -= len(source)
+        if self._remaining_chars < 0:
             return None
         try:
             with warnings.catch_warnings(action="ignore"):  # an invalid escape such as "\d"

@@ -161,7 +161,7 @@ class Tool:
         name = marks.name or getattr(function, "__name__", "")
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise UsageError(
-                f"the name of a tool must be 1 to 64 ASCII letters, digits, '_' or '-', got"
+                "the name of a tool must consist of 1 to 64 ASCII letters, digits, '_' or '-', got"
                 f" {short_repr(name)}.",
                 hint="Set one with `@gx.tool(name=…)`, or write the function with `def`.",
             )
@@ -169,18 +169,20 @@ class Tool:
         parameters = signature.parameters
         summary, descriptions = _read_docstring(inspect.getdoc(function) or "")
         schema = _schema_of(name, parameters) if parameters else None
-        described: dict[str, Any] = {
+        parameters_schema: dict[str, Any] = {
             "type": "object",
             "properties": {},
             "additionalProperties": False,
         }
         if schema and schema.described:
-            described = {key: value for key, value in schema.described.items() if key != "title"}
-            described["properties"] = {
-                parameter: _with_description(subschema, descriptions.get(parameter, ""))
-                for parameter, subschema in described["properties"].items()
+            parameters_schema = {
+                key: value for key, value in schema.described.items() if key != "title"
             }
-        definition = ToolDefinition(name, well_formed(summary), described)
+            parameters_schema["properties"] = {
+                parameter: _with_description(subschema, descriptions.get(parameter, ""))
+                for parameter, subschema in parameters_schema["properties"].items()
+            }
+        definition = ToolDefinition(name, well_formed(summary), parameters_schema)
         marked_values = (marks.read_only, marks.ask, marks.outside)
         return cls(function, definition, *marked_values, schema, signature)
 
@@ -201,8 +203,8 @@ class Tool:
         """
         values = read_arguments(arguments)
         properties = self.definition.parameters["properties"]
-        if unknown := [key for key in values if key not in properties]:
-            raise ValueError(f"there is no parameter {short_repr(unknown[0])}")
+        if unknown_names := [key for key in values if key not in properties]:
+            raise ValueError(f"there is no parameter {short_repr(unknown_names[0])}")
         if self._schema is not None:
             parsed_arguments = self._schema.parse(arguments)
             values = {key: getattr(parsed_arguments, key) for key in values}

@@ -216,7 +216,7 @@ def _to_png(image: PILImage) -> bytes:
         upright_image.convert(_PNG_MODES.get(mode, "RGB")).save(buffer, "PNG")
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            f"an image must be one that PIL can convert to PNG, got mode {mode!r}: {error}.",
+            f"an image must have a mode that PIL can convert to PNG, got {mode!r}: {error}.",
             hint="Convert it with `image.convert('RGB')`.",
         ) from None
     return buffer.getvalue()
@@ -249,7 +249,7 @@ def _is_image(value: object) -> bool:
 def _url_image(url: str) -> Image:
     if not url.startswith("https://"):
         raise UsageError(
-            f"image URL must begin with https://, got {url!r}.",
+            f"an image URL must begin with https://, got {url!r}.",
             hint="Download the image and pass its path.",
         )
     return Image("", url=url)

@@ -113,17 +113,17 @@ def has_too_many_variants(schema: Mapping[str, Any]) -> bool:
     would take years. A reference to the schema itself, without a property or an item in between,
     never ends.
     """
-    counts: dict[int, int] = {}
+    count_by_id: dict[int, int] = {}
 
     def count(node: object) -> int:
         resolved_node = resolve(node, schema)
         variants = [*resolved_node.get("anyOf", []), *resolved_node.get("oneOf", [])]
         if not variants:
             return 1
-        if id(resolved_node) not in counts:
-            counts[id(resolved_node)] = _MAX_VARIANTS + 1  # what a reference to itself finds
-            counts[id(resolved_node)] = min(sum(map(count, variants)), _MAX_VARIANTS + 1)
-        return counts[id(resolved_node)]
+        if id(resolved_node) not in count_by_id:
+            count_by_id[id(resolved_node)] = _MAX_VARIANTS + 1  # what a reference to itself finds
+            count_by_id[id(resolved_node)] = min(sum(map(count, variants)), _MAX_VARIANTS + 1)
+        return count_by_id[id(resolved_node)]
 
     pending_nodes: list[object] = [schema]
     while pending_nodes:
@@ -159,12 +159,12 @@ def is_open(schema: object) -> bool:
     if not isinstance(schema, Mapping):
         return False
     # A subschema may be a boolean: msgspec writes `items: false` for a tuple.
-    parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
-    parts += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
-    parts += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []
+    subschemas = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    subschemas += [*schema.get("anyOf", []), *schema.get("prefixItems", [])]
+    subschemas += [schema["items"]] if schema.get("type") == "array" and "items" in schema else []
     is_free_object = schema.get("type") == "object" and not schema.get("properties")
     is_unconstrained = not {"type", "$ref", "anyOf", "enum", "const"} & set(schema)
-    return is_free_object or is_unconstrained or any(map(is_open, parts))
+    return is_free_object or is_unconstrained or any(map(is_open, subschemas))
 
 
 def fit(
@@ -190,12 +190,12 @@ def fit(
     if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
         # `accepts` checks only the top level. Below it, only the chosen variant is applied, because
         # applying each variant at each level would take exponential time.
-        top_level_fits = (
+        fitted_values = (
             (variant, fit(value, variant, root, is_deep=False)) for variant in variants
         )
-        for variant, top in top_level_fits:
-            if accepts(top, variant, root):
-                return fit(value, variant, root) if is_deep else top
+        for variant, fitted_value in fitted_values:
+            if accepts(fitted_value, variant, root):
+                return fit(value, variant, root) if is_deep else fitted_value
         return value
     match value:
         case dict():

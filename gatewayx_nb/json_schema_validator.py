@@ -82,7 +82,7 @@ class JSONSchemaValidator:
     def __init__(self, schema: str) -> None:
         if len(schema) > MAX_SCHEMA:
             raise _invalid_schema_error(
-                f"it has {len(schema):,} characters, and at most {MAX_SCHEMA:,} are allowed"
+                f"it has {len(schema):,} characters, but at most {MAX_SCHEMA:,} are allowed"
             )
         try:
             values = json.loads(schema)

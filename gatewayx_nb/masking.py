@@ -167,13 +167,14 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
     many such blocks, the remaining text becomes one span, because searching it would be slow.
     """
     spans: list[tuple[int, int]] = []
-    first_unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
+    first_unchecked_by_length = dict.fromkeys((length for length, _ in search.runs), 0)
     key_blocks = search.blocks
     positions = [index * _BLOCK_SIZE for index, block in enumerate(blocks) if block in key_blocks]
     for position in positions[:_MAX_POSITIONS]:
         for length, parts in search.runs:
             for first in range(
-                max(first_unchecked[length], position + _BLOCK_SIZE - length), position + 1
+                max(first_unchecked_by_length[length], position + _BLOCK_SIZE - length),
+                position + 1,
             ):
                 if text[first : first + length] in parts:
                     start, end = first, first + length
@@ -181,7 +182,7 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
                         previous_span = spans.pop()
                         start, end = min(start, previous_span[0]), max(end, previous_span[1])
                     spans.append((start, end))
-            first_unchecked[length] = position + 1
+            first_unchecked_by_length[length] = position + 1
     return (
         [*spans, (positions[_MAX_POSITIONS], len(text))]
         if len(positions) > _MAX_POSITIONS
@@ -368,17 +369,17 @@ class _SearchData:
 def _search_data(key: str) -> _SearchData:
     """Return the forms of a key, prepared for searching text."""
     exact_forms: list[str] = []
-    by_length: dict[int, set[str]] = {}
+    parts_by_length: dict[int, set[str]] = {}
     blocks: set[int] = set()
     for form, length in _forms(key):
         if len(form) > length:
             folded_form = _folded(form)
-            by_length.setdefault(length, set()).update(_parts(folded_form, length))
+            parts_by_length.setdefault(length, set()).update(_parts(folded_form, length))
             data = _encoded(folded_form)
             blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK_SIZE)))
         elif form:
             exact_forms.append(form)
-    runs = tuple((length, frozenset(parts)) for length, parts in by_length.items())
+    runs = tuple((length, frozenset(parts)) for length, parts in parts_by_length.items())
     return _SearchData(tuple(exact_forms), runs, frozenset(blocks))
 
 

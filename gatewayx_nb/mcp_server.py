@@ -115,8 +115,8 @@ def mcp(
         raise UsageError("gx.mcp needs either a command or a url.", hint=_EXAMPLE)
     if not isinstance(name, str) or (name and not _is_name(name)):
         raise UsageError(
-            "name must be at most 24 characters of a-z, 0-9, '_' and '-', without '__', and begin"
-            f" with a letter, got {short_repr(name)}.",
+            "name must consist of at most 24 characters (a-z, 0-9, '_', '-'), without '__', and"
+            f" begin with a letter, got {short_repr(name)}.",
             hint='For example, `name="time"`.',
         )
     variables, tool_names = _checked_variables(env, url), _checked_strings("only", only)
@@ -128,8 +128,7 @@ def mcp(
         option = "name" if name else "env"
         raise UsageError(
             f"{option} has no effect for a server in the settings, [mcp.{words[0]}].",
-            hint=f"Omit `{option}`. For a command of one word, pass a list:"
-            f' `gx.mcp(["{words[0]}"])`.',
+            hint=f'Omit `{option}`. For a one-word command, pass a list: `gx.mcp(["{words[0]}"])`.',
         )
     return MCPServer(words[0], only=tool_names)
 
@@ -141,7 +140,7 @@ def _checked_variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
         # The value may be a key, so it is not quoted.
         description = f"a value for {short_repr(name)}" if equals else short_repr(name)
         raise UsageError(
-            f"env must be names of environment variables, got {description}.",
+            f"env must contain only names of environment variables, got {description}.",
             hint="Set the variable in config/secrets/.env.local, and pass its name.",
         )
     if url and variables:

@@ -51,7 +51,7 @@ class ToolCall:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise UsageError(
-                    f"{name} of a tool call must be a str, got {short_repr(value)}.",
+                    f"the {name} of a tool call must be a str, got {short_repr(value)}.",
                     hint="Use `json.dumps` for the arguments." if name == "arguments" else None,
                 )
             object.__setattr__(self, name, well_formed(value))
@@ -114,7 +114,7 @@ class ToolResult:
     ) -> None:
         if not isinstance(id, str) or not isinstance(name, str):
             raise UsageError(
-                f"id and name of a tool result must be a str, got {short_repr(id)} and"
+                f"the id and name of a tool result must be strings, got {short_repr(id)} and"
                 f" {short_repr(name)}."
             )
         parts = _read_parts(content)
@@ -308,7 +308,7 @@ def _check_part_types(parts: tuple[Part, ...], allowed_types: tuple[type, ...], 
             if ToolResult in allowed_types:
                 hint = 'Use `Message("tool", [ToolResult(call.id, "…")])`.'
             raise UsageError(
-                f"content of {owner} must be {allowed_names}, got {_PART_NAMES[type(part)]}.",
+                f"the content of {owner} must be {allowed_names}, got {_PART_NAMES[type(part)]}.",
                 hint=hint,
             )
 

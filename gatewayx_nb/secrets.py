@@ -23,7 +23,7 @@ _PLACEHOLDERS = re.compile(
 
 _CURLY_QUOTES = frozenset("\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b")
 
-_KEY_SHAPED = re.compile(r"sk-\S+|(?=\D*\d)[\w+/=-]{20,}", re.ASCII)
+_KEY_PATTERN = re.compile(r"sk-\S+|(?=\D*\d)[\w+/=-]{20,}", re.ASCII)
 """The shape of many providers' keys: a prefix, or twenty characters with a digit."""
 
 _PREFIXES = (
@@ -150,4 +150,4 @@ def looks_like_key(word: str) -> bool:
     >>> looks_like_key("sk-1234"), looks_like_key("grok"), looks_like_key("0123456789abcdef0123")
     (True, False, True)
     """
-    return vendor_of_key(word) is not None or _KEY_SHAPED.fullmatch(word) is not None
+    return vendor_of_key(word) is not None or _KEY_PATTERN.fullmatch(word) is not None

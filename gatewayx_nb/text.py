@@ -18,7 +18,7 @@ Align = Literal["left", "right", "decimal"]
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 _DECIMAL_LIMIT = 10  # smaller numbers are shown with one decimal
 
-_FRACTION = re.compile(r"^[^\d\s]?[\d,]+(\.\d+)?$")
+_FRACTION_PATTERN = re.compile(r"^[^\d\s]?[\d,]+(\.\d+)?$")
 """A number preceded by at most one symbol, such as ``$0.25``; the group is its fraction."""
 
 _MIN_COLUMN_WIDTH = 8
@@ -36,7 +36,7 @@ _ESCAPE_SEQUENCES = re.compile(
 # C0 and C1 controls except tab and newline, the bidi embeddings, overrides and isolates that change
 # the reading order (https://trojansource.codes), and invisible characters that can only hide text.
 # The joiners ZWNJ and ZWJ, and LRM, RLM and ALM are kept: scripts and emoji need them.
-_INVISIBLE = re.compile(
+_INVISIBLE_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -51,7 +51,7 @@ def plain(text: str) -> str:
     >>> plain("\x1b[31mred\x1b[0m \x1b]0;title\x07alert\r\n")
     'red alert\n'
     """
-    return _INVISIBLE.sub("", _ESCAPE_SEQUENCES.sub("", well_formed(text)))
+    return _INVISIBLE_CHARACTERS.sub("", _ESCAPE_SEQUENCES.sub("", well_formed(text)))
 
 
 def well_formed(text: str) -> str:
@@ -206,7 +206,7 @@ def align_decimals(
 
 
 def _align_column(cells: Sequence[str], digit: str, point: str) -> list[str]:
-    matches = list(map(_FRACTION.match, cells))
+    matches = list(map(_FRACTION_PATTERN.match, cells))
     fractions = [len(match[1] or "") if match else 0 for match in matches]
     longest_fraction = max(fractions)
     return [

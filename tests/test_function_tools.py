@@ -199,8 +199,8 @@ _long.__name__ = "n" * 65
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: x, "the name of a tool must be"),
-        (_long, "the name of a tool must be"),
+        (lambda x: x, "the name of a tool must consist of"),
+        (_long, "the name of a tool must consist of"),
         (int, "tools must be functions"),
         ("forecast", "tools must be functions or MCP servers, got 'forecast'"),
         (None, "tools must be functions"),
@@ -302,7 +302,7 @@ def test_an_object_with_every_attribute_has_no_marks():
     tool = Tool.of(_Everything("anything"))
 
     assert (tool.name, tool.read_only) == ("anything", False)
-    with pytest.raises(UsageError, match="the name of a tool must be"):
+    with pytest.raises(UsageError, match="the name of a tool must consist of"):
         Tool.of(_Everything(5))
 
 

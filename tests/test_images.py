@@ -182,7 +182,7 @@ def test_an_image_that_pil_cannot_convert_raises_an_error():
     """A mode without a conversion raises an error that says how to convert the image."""
     image = pil.new("RGB", (0, 0))
 
-    with pytest.raises(UsageError, match=r"can convert to PNG, got mode 'RGB'.*image.convert"):
+    with pytest.raises(UsageError, match=r"can convert to PNG, got 'RGB'.*image.convert"):
         images.load(image)
 
 

@@ -94,9 +94,9 @@ def test_images_of_any_source_are_parts(tmp_path):
         (lambda: Message("tool", "x"), r"must be a tool result, got text.*ToolResult\(call\.id"),
         (lambda: Message("assistant", [ToolResult("1", "x")]), "an assistant message must be text"),
         (lambda: ToolResult("1", [CALL]), "of a tool result must be text or an image, got a tool"),
-        (lambda: ToolCall("1", 2, "{}"), "name of a tool call must be a str, got 2"),
+        (lambda: ToolCall("1", 2, "{}"), "the name of a tool call must be a str, got 2"),
         (lambda: ToolCall("1", "f", {"a": 1}), r"arguments of a tool call must .*`json\.dumps`"),
-        (lambda: ToolResult(1, "x"), "id and name of a tool result must be a str, got 1"),
+        (lambda: ToolResult(1, "x"), "the id and name of a tool result must be strings, got 1"),
     ],
 )
 def test_an_invalid_message_raises_one_line(make, message):

@@ -241,7 +241,7 @@ def test_tools():
 """
     )
     for run in (run_pytest(), run_pytest("--gatewayx-record")):
-        assert "@pytest.mark.gatewayx takes path, mode and tools, got 'mod'." in run.stdout
+        assert "@pytest.mark.gatewayx accepts path, mode and tools, got 'mod'." in run.stdout
         assert "got 'recordd'. Did you mean 'record'?" in run.stdout
         assert "path must be a file, got the mode 'auto'. Use `mode='auto'`." in run.stdout
         assert "path must be a str, got 3." in run.stdout

@@ -218,23 +218,25 @@ def _numbered_parts(
     return tuple(numbered_parts)
 
 
-def encode_json(value: object, *, sort: bool = False) -> bytes:
+def encode_json(value: object, *, sorts_keys: bool = False) -> bytes:
     """Return a value as JSON; a lone surrogate becomes an escape.
 
     Raises:
         UsageError: If a value cannot be represented as JSON.
     """
     try:
-        return msgspec.json.encode(value, enc_hook=_reject_type, order="sorted" if sort else None)
+        return msgspec.json.encode(
+            value, enc_hook=_reject_type, order="sorted" if sorts_keys else None
+        )
     except UnicodeEncodeError:
         # The value contains a lone surrogate, which only an ASCII escape can represent.
         fields = msgspec.to_builtins(value)
-        return json.dumps(fields, sort_keys=sort, separators=(",", ":")).encode("ascii")
+        return json.dumps(fields, sort_keys=sorts_keys, separators=(",", ":")).encode("ascii")
 
 
 def _digest(value: object) -> str:
     # The keys are sorted, because the order of names in `params` or a schema does not matter.
-    return hashlib.blake2b(encode_json(value, sort=True), digest_size=16).hexdigest()
+    return hashlib.blake2b(encode_json(value, sorts_keys=True), digest_size=16).hexdigest()
 
 
 def _reject_type(value: object) -> object:

@@ -178,15 +178,15 @@ class NotebookView:
             with self._display.throttle.measure():
                 text, reasoning = "".join(partial.text), "".join(partial.reasoning)
                 body = self._render_partial(text) if text else ""
-                page = reply_html(
+                answer_html = reply_html(
                     text,
                     status=state.status,
                     reasoning=reasoning,
                     body=body,
                     above=calls_html(partial.steps),
                 )
-                calls = calls_text(partial.steps)
-                self._display.show("\n\n".join(filter(None, (calls, text))), page)
+                calls_line = calls_text(partial.steps)
+                self._display.show("\n\n".join(filter(None, (calls_line, text))), answer_html)
                 self._state = state
 
     def finish(self, reply: Reply, ending: str = "") -> None:

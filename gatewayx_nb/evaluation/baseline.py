@@ -70,22 +70,22 @@ class Baseline:
         Raises:
             UsageError: If no IDs match, or rows have changed or are missing.
         """
-        shared = [row_id for row_id in rows if row_id in self.rows]
-        changed = [row_id for row_id in shared if rows[row_id] != self.rows[row_id]]
+        shared_ids = [row_id for row_id in rows if row_id in self.rows]
+        changed_ids = [row_id for row_id in shared_ids if rows[row_id] != self.rows[row_id]]
         save_hint = Hint("save_baseline")
-        if not shared:
+        if not shared_ids:
             raise UsageError("the baseline has different rows: no IDs match.", hint=save_hint)
-        if changed:
+        if changed_ids:
             raise UsageError(
-                f"{counted(len(changed), 'row')} changed since the baseline was saved"
-                f" ({_id_list(changed)}), so the scores cannot be compared.",
+                f"{counted(len(changed_ids), 'row')} changed since the baseline was saved"
+                f" ({_id_list(changed_ids)}), so the scores cannot be compared.",
                 hint=save_hint | Hint("name_ids"),
             )
-        missing = [row_id for row_id in self.rows if row_id not in rows]
-        if missing:  # these might be the rows that became worse
+        missing_ids = [row_id for row_id in self.rows if row_id not in rows]
+        if missing_ids:  # these might be the rows that became worse
             raise UsageError(
-                f"{counted(len(missing), 'row')} of the baseline cannot be compared, because the"
-                f" evaluation does not have them ({_id_list(missing)}).",
+                f"{counted(len(missing_ids), 'row')} of the baseline cannot be compared, because"
+                f" the evaluation does not have them ({_id_list(missing_ids)}).",
                 hint=as_hint("Evaluate all rows.") | save_hint,
             )
 

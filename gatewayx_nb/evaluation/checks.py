@@ -106,22 +106,22 @@ def check_share(name: str, value: float, kind: Kind) -> None:
 def _rows_of_score(
     rows: Sequence[VariantScore], score: str, parameter: str
 ) -> Iterable[VariantScore]:
-    matching = [row for row in rows if row.score == score]
-    if not matching and score in ("cost", "latency"):
+    matching_rows = [row for row in rows if row.score == score]
+    if not matching_rows and score in ("cost", "latency"):
         return {row.variant: row for row in rows}.values()
-    if not matching:
-        known = list(dict.fromkeys(row.score for row in rows if row.score))
+    if not matching_rows:
+        known_names = list(dict.fromkeys(row.score for row in rows if row.score))
         raise UsageError(
             f"{parameter} names the score {score!r}, which the evaluation does not have."
-            f"{did_you_mean(score, known)}",
-            hint=f"The scores are {', '.join([*known, 'cost', 'latency'])}.",
+            f"{did_you_mean(score, known_names)}",
+            hint=f"The scores are {', '.join([*known_names, 'cost', 'latency'])}.",
         )
-    if matching[0].kind == "label":
+    if matching_rows[0].kind == "label":
         raise UsageError(
             f"{parameter} names the score {score!r}, which is a label and has no mean.",
             hint="Let the scorer return a bool: `lambda text: text == 'good'`.",
         )
-    return matching
+    return matching_rows
 
 
 def _value_and_kind(row: VariantScore, score: str) -> tuple[float | None, Kind]:

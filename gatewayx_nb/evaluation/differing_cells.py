@@ -70,10 +70,10 @@ def failed_cells(
     failures = [_failed_answer(cell, rows, "") for cell in cells if cell.error]
     for score in scores:
         name = score.name
-        failed = [cell for cell in cells if _has_failed(cell.scores.get(name))]
+        cells_with_failure = [cell for cell in cells if _has_failed(cell.scores.get(name))]
         if score.kind == "number":
-            failed += _worst_cells(cells, name, lower_is_better=score.lower_is_better)
-        failures += [_failed_answer(cell, rows, name) for cell in failed]
+            cells_with_failure += _worst_cells(cells, name, lower_is_better=score.lower_is_better)
+        failures += [_failed_answer(cell, rows, name) for cell in cells_with_failure]
     return failures
 
 
@@ -82,15 +82,15 @@ def _has_failed(score: Score | None) -> bool:
 
 
 def _worst_cells(cells: Iterable[GridCell], name: str, *, lower_is_better: bool) -> list[GridCell]:
-    rated = [
+    ranked_cells = [
         (float(score.value), index, cell)
         for index, cell in enumerate(cells)
         if (score := cell.scores.get(name)) is not None
         and score.value is not False
         and isinstance(score.value, int | float)
     ]
-    rated.sort(key=lambda item: (-item[0] if lower_is_better else item[0], item[1]))
-    return [cell for _, _, cell in rated[:_MAX_WORST_CELLS]]
+    ranked_cells.sort(key=lambda item: (-item[0] if lower_is_better else item[0], item[1]))
+    return [cell for _, _, cell in ranked_cells[:_MAX_WORST_CELLS]]
 
 
 def _failed_answer(cell: GridCell, rows: EvaluatedRows, name: str) -> FailedAnswer:
@@ -172,28 +172,30 @@ def changed_cells(
     Raises:
         UsageError: If the evaluations have no cell in common.
     """
-    other_by_key = {_cell_key(cell): cell for cell in other_cells}
+    other_cell_by_key = {_cell_key(cell): cell for cell in other_cells}
     pairs = [
-        (cell, other_by_key[_cell_key(cell)]) for cell in cells if _cell_key(cell) in other_by_key
+        (cell, other_cell_by_key[_cell_key(cell)])
+        for cell in cells
+        if _cell_key(cell) in other_cell_by_key
     ]
     if not pairs:
         raise UsageError(
             "the two evaluations have no cell in common: IDs, variants or samples differ.",
             hint="Name a column of IDs with `id=`, and keep the names of prompts and options.",
         )
-    changed = []
-    for cell, other in pairs:
+    changed_scores = []
+    for cell, other_cell in pairs:
         for name in scores:
-            before, after = other.scores.get(name, Score()), cell.scores.get(name, Score())
+            before, after = other_cell.scores.get(name, Score()), cell.scores.get(name, Score())
             if (before.value, bool(before.error)) != (after.value, bool(after.error)):
-                changed.append(
+                changed_scores.append(
                     ChangedScore(
                         cell.id,
                         *(cell.variant.name, cell.sample, name, before.value, after.value),
-                        *(other.answer or other.error, cell.answer or cell.error),
+                        *(other_cell.answer or other_cell.error, cell.answer or cell.error),
                     )
                 )
-    return changed
+    return changed_scores
 
 
 def _cell_key(cell: GridCell) -> tuple[str, str, int]:

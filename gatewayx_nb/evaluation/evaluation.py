@@ -200,9 +200,11 @@ class Evaluation:
             UsageError: If there is no such variant or score.
         """
         names = self.variant_names
-        base_name = names[0] if baseline is None else self._check_known(baseline, names, "variant")
+        base_name = (
+            names[0] if baseline is None else self._check_is_known(baseline, names, "variant")
+        )
         if score is not None:
-            self._check_known(score, self.scores, "score")
+            self._check_is_known(score, self.scores, "score")
         selected = [values for values in self._score_values if score in (None, values.name)]
         rows = compare_with_baseline(selected, names, base_name)
         return Table(rows, DIFFERENCE_COLUMNS, [row.text for row in rows])
@@ -222,7 +224,7 @@ class Evaluation:
             UsageError: If there is no such score.
         """
         if score is not None:
-            self._check_known(score, self.scores, "score")
+            self._check_is_known(score, self.scores, "score")
         selected = [
             values
             for values in self._score_values
@@ -249,7 +251,9 @@ class Evaluation:
                 f"other must be an Evaluation, got {short_repr(other)}.",
                 hint="Load it with `gx.load_evaluation(path)`.",
             )
-        names = self.scores if score is None else [self._check_known(score, self.scores, "score")]
+        names = (
+            self.scores if score is None else [self._check_is_known(score, self.scores, "score")]
+        )
         return Table(changed_cells(self.cells, other.cells, names), CHANGE_COLUMNS)
 
     def agreement(self, first: str, second: str) -> Agreement:
@@ -263,10 +267,10 @@ class Evaluation:
         Raises:
             UsageError: If one of them does not exist, or no cell has both.
         """
-        columns = list(dict.fromkeys(str(name) for row in self.rows.inputs for name in row))
-        known = [*self.scores, *columns]
+        column_names = list(dict.fromkeys(str(name) for row in self.rows.inputs for name in row))
+        known_names = [*self.scores, *column_names]
         for name in (first, second):
-            self._check_known(name, known, "score or column")
+            self._check_is_known(name, known_names, "score or column")
         return agreement_of(first, second, self._ratings(first), self._ratings(second))
 
     def vote(self, id: str | int, variant: str, value: bool | str | None, sample: int = 0) -> None:  # noqa: A002, FBT001 - a row's ID; a label
@@ -284,7 +288,7 @@ class Evaluation:
             UsageError: If there is no such cell, or the label is neither a bool nor a str.
             ConfigError: If the file of `use_votes` cannot be written; the vote is still set.
         """
-        self._check_known(variant, self.variant_names, "variant")
+        self._check_is_known(variant, self.variant_names, "variant")
         if value is not None and (not isinstance(value, bool | str) or value == ""):
             raise UsageError(f"a vote must be a bool or a non-empty str, got {short_repr(value)}.")
         for cell in self.cells:
@@ -464,11 +468,13 @@ class Evaluation:
             return f"{self.missing:,} of {len(self.cells):,} cells were not asked."
         return "the evaluation was stopped before all answers were scored."
 
-    def _check_known(self, name: str, known: Sequence[str], noun: str) -> str:
-        if name not in known:
+    def _check_is_known(self, name: str, known_names: Sequence[str], noun: str) -> str:
+        if name not in known_names:
             raise UsageError(
-                f"there is no {noun} {short_repr(name)}.{did_you_mean(str(name), known)}",
-                hint=f"Choose from: {', '.join(known)}." if known else "Pass `scorers=[…]`.",
+                f"there is no {noun} {short_repr(name)}.{did_you_mean(str(name), known_names)}",
+                hint=f"Choose from: {', '.join(known_names)}."
+                if known_names
+                else "Pass `scorers=[…]`.",
             )
         return name
 
@@ -478,7 +484,7 @@ class Evaluation:
         names = [variant] if isinstance(variant, str) else list(variant)
         if not names:
             raise UsageError("variant must not be empty.", hint="Omit it to check all variants.")
-        return [self._check_known(name, self.variant_names, "variant") for name in names]
+        return [self._check_is_known(name, self.variant_names, "variant") for name in names]
 
     def _regression_failures(
         self, other: str | Path | Evaluation, names: Sequence[str], margin: float

@@ -192,10 +192,12 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
     hint = 'For example, `["grok", "local"]`.'
     if isinstance(models, Mapping | set | frozenset):  # the first variant is the baseline
         raise UsageError(f"models must be a list, got {short_repr(models)}.", hint=hint)
-    listed: Iterable[Any]
-    listed = [models] if isinstance(models, str) or not isinstance(models, Iterable) else models
+    listed_models: Iterable[Any]
+    listed_models = (
+        [models] if isinstance(models, str) or not isinstance(models, Iterable) else models
+    )
     references: list[str] = []
-    for model in listed:
+    for model in listed_models:
         if not isinstance(model, str):
             raise UsageError(f"a model must be a reference, got {short_repr(model)}.", hint=hint)
         references.append(cast("str", check_options({"model": model})["model"]))
@@ -293,17 +295,17 @@ def _column_values(rows: Sequence[Row], name: str, parameter: str) -> tuple[Any,
         raise UsageError(f"{parameter} must be the name of a column, got {short_repr(name)}.")
     names = dict.fromkeys(column for row in rows for column in row)
     if name not in names:
-        known = [str(column) for column in names]
+        known_names = [str(column) for column in names]
         raise UsageError(
             f"{parameter} names the column {name!r}, which the rows do not have."
-            f"{did_you_mean(name, known)}",
-            hint=f"The columns are {', '.join(known[:10])}.",
+            f"{did_you_mean(name, known_names)}",
+            hint=f"The columns are {', '.join(known_names[:10])}.",
         )
     return tuple(row.get(name) for row in rows)
 
 
 def _row_ids(values: Sequence[Any]) -> tuple[str | int, ...]:
-    seen: dict[str, int] = {}  # by `str`, because files contain IDs as strings
+    position_by_id: dict[str, int] = {}  # by `str`, because files contain IDs as strings
     ids: list[str | int] = []
     for position, value in enumerate(values):
         if is_missing(value) or value == "":
@@ -312,12 +314,13 @@ def _row_ids(values: Sequence[Any]) -> tuple[str | int, ...]:
             )
         is_int = isinstance(value, int) and not isinstance(value, bool)
         text = well_formed(str(value))
-        if text in seen:
+        if text in position_by_id:
             raise UsageError(
-                f"rows {seen[text]} and {position} have the same ID, {short_repr(value)}.",
+                f"rows {position_by_id[text]} and {position} have the same ID,"
+                f" {short_repr(value)}.",
                 hint="IDs must be unique; for several answers to each row, use `samples=2`.",
             )
-        seen[text] = position
+        position_by_id[text] = position
         ids.append(cast("int", value) if is_int else text)
     return tuple(ids)
 

@@ -218,15 +218,18 @@ class Preference(_VerdictScorer):
         self, cells: Sequence[GridCell], rows: EvaluatedRows, baseline: str
     ) -> list[Question]:
         """Return two questions, one per order, about each answer to compare with the baseline."""
-        answered = [cell for cell in cells if cell.has_answer]
-        baseline_cells = {
-            (cell.position, cell.sample): cell for cell in answered if cell.variant.name == baseline
+        answered_cells = [cell for cell in cells if cell.has_answer]
+        baseline_cell_by_key = {
+            (cell.position, cell.sample): cell
+            for cell in answered_cells
+            if cell.variant.name == baseline
         }
         return [
             question
-            for cell in answered
+            for cell in answered_cells
             if cell.variant.name != baseline
-            and (baseline_cell := baseline_cells.get((cell.position, cell.sample))) is not None
+            and (baseline_cell := baseline_cell_by_key.get((cell.position, cell.sample)))
+            is not None
             for is_swapped, pair in ((False, (baseline_cell, cell)), (True, (cell, baseline_cell)))
             for question in self._questions_about(
                 cell, rows, _answer_texts(*pair), is_swapped=is_swapped
@@ -238,17 +241,21 @@ class Preference(_VerdictScorer):
         self, outcomes: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
     ) -> dict[int, Score]:
         """Return 1.0 for an answer that won in both orders, 0.0 if it lost in both, else 0.5."""
-        orders: dict[int, dict[bool, Reply[Any] | GatewayError | None]] = {}
+        outcomes_by_cell: dict[int, dict[bool, Reply[Any] | GatewayError | None]] = {}
         for question, outcome in outcomes:
-            orders.setdefault(id(question.cell), {})[question.is_swapped] = outcome
-        scores = {key: self._score(by_order) for key, by_order in orders.items()}
+            outcomes_by_cell.setdefault(id(question.cell), {})[question.is_swapped] = outcome
+        scores = {
+            key: self._score(cell_outcomes) for key, cell_outcomes in outcomes_by_cell.items()
+        }
         return {key: score for key, score in scores.items() if score is not None}
 
-    def _score(self, orders: Mapping[bool, Reply[Any] | GatewayError | None]) -> Score | None:
+    def _score(
+        self, outcome_by_swap: Mapping[bool, Reply[Any] | GatewayError | None]
+    ) -> Score | None:
         """Return the score from the verdicts in both orders; ``None`` if one was not requested."""
         verdicts: dict[str, _Verdict | Score] = {}
         for ordinal in ("second", "first"):
-            if (outcome := orders.get(ordinal == "first")) is None:
+            if (outcome := outcome_by_swap.get(ordinal == "first")) is None:
                 return None
             verdicts[ordinal] = self._read_verdict(outcome)
         results: list[str] = []

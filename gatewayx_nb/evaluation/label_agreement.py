@@ -121,10 +121,10 @@ def agreement_of(
             f"{first!r} and {second!r} have {len(labels)} different values, too many for labels.",
             hint="Compare bools or labels, not numbers or free text.",
         )
-    used_labels = [{pair[side] for pair in pair_counts} for side in (0, 1)]
-    if not used_labels[0] & used_labels[1] and not {"True", "False"}.issuperset(labels):
+    label_sets = [{pair[side] for pair in pair_counts} for side in (0, 1)]
+    if not label_sets[0] & label_sets[1] and not {"True", "False"}.issuperset(labels):
         label_lists = " and ".join(
-            ", ".join(sorted(own_labels)[:_MAX_LISTED_LABELS]) for own_labels in used_labels
+            ", ".join(sorted(label_set)[:_MAX_LISTED_LABELS]) for label_set in label_sets
         )
         raise UsageError(
             f"{first!r} and {second!r} have no label in common: {label_lists}.",
@@ -132,9 +132,9 @@ def agreement_of(
         )
     counts = tuple(tuple(pair_counts[row, column] for column in labels) for row in labels)
     kappa = cohen_kappa(counts)
-    agreed = sum(pair_counts[label, label] for label in labels)
+    agreed_count = sum(pair_counts[label, label] for label in labels)
     return Agreement(
-        *(first, second, labels, counts, len(pairs), agreed / len(pairs)),
+        *(first, second, labels, counts, len(pairs), agreed_count / len(pairs)),
         kappa.value,
         kappa.interval,
     )

@@ -34,7 +34,7 @@ def mask_keys(
         for variant in variants
     }
     ids = tuple(_mask_value(row_id, mask) for row_id in rows.ids)
-    copies = [
+    masked_cells = [
         replace(
             cell,
             id=ids[cell.position],
@@ -56,7 +56,11 @@ def mask_keys(
         None if values is None else tuple(_mask_value(value, mask) for value in values)
         for values in (rows.expected, rows.clusters)
     )
-    return copies, EvaluatedRows(inputs, ids, expected, clusters), list(masked_variants.values())
+    return (
+        masked_cells,
+        EvaluatedRows(inputs, ids, expected, clusters),
+        list(masked_variants.values()),
+    )
 
 
 def _mask_score(score: Score, mask: Mask) -> Score:

@@ -63,16 +63,18 @@ def cell_records(
     """
     check_density(rows.inputs)
     check_density([cell.scores for cell in cells])
-    reserved = {"id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES}
+    reserved_names = {"id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES}
     score_columns: dict[str, str] = {}
     for name in score_names(cells):
-        column = score_columns[name] = _unused_name(name, "score_", reserved, _SCORE_SUFFIXES)
-        reserved.update(column + suffix for suffix in _SCORE_SUFFIXES)
+        column = score_columns[name] = _unused_name(name, "score_", reserved_names, _SCORE_SUFFIXES)
+        reserved_names.update(column + suffix for suffix in _SCORE_SUFFIXES)
     columns: dict[Any, Any] = dict.fromkeys(name for row in rows.inputs for name in row)
     for name in columns:
         # The new name must not be that of another column of the rows, either.
-        taken = {*reserved, *columns, *columns.values()}
-        columns[name] = _unused_name(str(name), "input_", taken) if name in reserved else name
+        taken_names = {*reserved_names, *columns, *columns.values()}
+        columns[name] = (
+            _unused_name(str(name), "input_", taken_names) if name in reserved_names else name
+        )
     inputs = [{columns[name]: value for name, value in row.items()} for row in rows.inputs]
     records = [_record(cell, inputs[cell.position], score_columns) for cell in cells]
     scores = list(score_columns.values())
@@ -90,10 +92,10 @@ def cell_records(
 
 
 def _unused_name(
-    name: str, prefix: str, taken: Container[Any], suffixes: Sequence[str] = ("",)
+    name: str, prefix: str, taken_names: Container[Any], suffixes: Sequence[str] = ("",)
 ) -> str:
     """Return a name, prefixed until it is not taken with any of the suffixes."""
-    while any(name + suffix in taken for suffix in suffixes):
+    while any(name + suffix in taken_names for suffix in suffixes):
         name = prefix + name
     return name
 

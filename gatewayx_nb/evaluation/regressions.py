@@ -46,10 +46,11 @@ def check_no_worse(
             baseline.
     """
     failures: list[Failure] = []
-    missing = [name for name in baseline.scores if name not in current.scores]
-    if missing or not baseline.scores:
+    missing_names = [name for name in baseline.scores if name not in current.scores]
+    if missing_names or not baseline.scores:
         raise UsageError(
-            f"the evaluation lacks scores that the baseline has: {', '.join(missing) or 'none'}.",
+            "the evaluation lacks scores that the baseline has:"
+            f" {', '.join(missing_names) or 'none'}.",
             hint=as_hint("Add their scorers.") | Hint("save_baseline"),
         )
     for name, old_score in baseline.scores.items():
@@ -101,12 +102,12 @@ def _regression_text(
         return ""
     means = [number_text(sum(values) / len(pairs), kind) for values in zip(*pairs, strict=True)]
     margin_text = f"{100 * margin:g} points" if kind == "bool" else number_text(margin)
-    excess = f" by more than {margin_text}" if margin else ""
+    excess_text = f" by more than {margin_text}" if margin else ""
     worse_count = sum(first < second for first, second in ordered_pairs)
     better_count = sum(first > second for first, second in ordered_pairs)
     unit = "rows" if clusters is None else "clusters"
     return (
-        f"is worse than the baseline{excess}: {means[0]}, before {means[1]}"
+        f"is worse than the baseline{excess_text}: {means[0]}, before {means[1]}"
         f" ({worse_count} {unit} worse, {better_count} better, of {len(pairs)})."
     )
 
@@ -136,5 +137,5 @@ def _worse_rows(
 ) -> list[WorseRow]:
     rows = [WorseRow(row_id, before[row_id], after[row_id]) for row_id in before if row_id in after]
     sign = -1 if lower_is_better else 1
-    worse = [row for row in rows if sign * (row.now - row.before) < 0]
-    return sorted(worse, key=lambda row: sign * (row.now - row.before))
+    worse_rows = [row for row in rows if sign * (row.now - row.before) < 0]
+    return sorted(worse_rows, key=lambda row: sign * (row.now - row.before))

@@ -69,11 +69,11 @@ def rows_needed(
         )
     alpha = _check_exclusive("alpha", alpha, 0)
     power = _check_exclusive("power", power, alpha)
-    critical = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(disagreement)
+    critical_term = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(disagreement)
     spread = math.sqrt(disagreement - difference * difference)
-    rows = ((critical + NormalDist().inv_cdf(power) * spread) / difference) ** 2
+    row_count = ((critical_term + NormalDist().inv_cdf(power) * spread) / difference) ** 2
     # The continuity correction reduces the difference in counts by 1.
-    corrected = rows / 4 * (1 + math.sqrt(1 + 4 / (rows * difference))) ** 2
+    corrected = row_count / 4 * (1 + math.sqrt(1 + 4 / (row_count * difference))) ** 2
     return math.ceil(corrected)
 
 

@@ -130,7 +130,7 @@ def _decode_evaluation(content: bytes) -> Evaluation:
     score_count = len(set().union(*(cell.scores for cell in saved.cells)))
     if score_count > _MAX_SCORES:
         raise ValueError(
-            f"it has {score_count:,} different scores, and at most {_MAX_SCORES:,} are read"
+            f"it has {score_count:,} different scores, but at most {_MAX_SCORES:,} are supported"
         )
     _clean_variants(saved)
     return Evaluation(

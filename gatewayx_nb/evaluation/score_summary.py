@@ -88,15 +88,15 @@ def answer_statistics(
     for cell in cells:
         cells_by_variant[cell.variant.name].append(cell)
     answer_stats = {}
-    for variant, own_cells in cells_by_variant.items():
-        costs = [cell.cost for cell in own_cells if cell.cost is not None]
-        seconds = [cell.seconds for cell in own_cells if cell.seconds is not None]
+    for variant, variant_cells in cells_by_variant.items():
+        costs = [cell.cost for cell in variant_cells if cell.cost is not None]
+        seconds = [cell.seconds for cell in variant_cells if cell.seconds is not None]
         answer_stats[variant] = AnswerStatistics(
             cost=math.fsum(costs) if costs else None,
             latency=statistics.median(seconds) if seconds else None,
-            errors=sum(bool(cell.error) for cell in own_cells),
-            missing=sum(not cell.was_asked for cell in own_cells),
-            answers=sum(cell.has_answer for cell in own_cells),
+            errors=sum(bool(cell.error) for cell in variant_cells),
+            missing=sum(not cell.was_asked for cell in variant_cells),
+            answers=sum(cell.has_answer for cell in variant_cells),
         )
     return answer_stats
 

@@ -116,9 +116,9 @@ def score_values(  # noqa: PLR0913 - what a score consists of
             values.labels[label] = values.labels.get(label, 0) + 1
             continue
         values_by_row[cell.variant.name].setdefault(cell.position, []).append(float(value))
-    for variant, rows in values_by_row.items():
-        means = {position: sum(row) / len(row) for position, row in rows.items()}
-        values_by_variant[variant].units = _unit_means(means, clusters)
+    for variant, row_values in values_by_row.items():
+        mean_by_position = {position: sum(row) / len(row) for position, row in row_values.items()}
+        values_by_variant[variant].units = _unit_means(mean_by_position, clusters)
     unit = "row" if clusters is None else "cluster"
     return ScoreValues(name, kind, values_by_variant, lower_is_better, is_preference, unit)
 
@@ -152,7 +152,7 @@ def _unit_means(
 ) -> dict[Hashable, float]:
     if clusters is None:
         return {position: value for position, value in row_means.items()}  # noqa: C416
-    by_cluster: dict[Hashable, list[float]] = {}
+    values_by_cluster: dict[Hashable, list[float]] = {}
     for position, value in row_means.items():
-        by_cluster.setdefault(clusters[position], []).append(value)
-    return {cluster: sum(values) / len(values) for cluster, values in by_cluster.items()}
+        values_by_cluster.setdefault(clusters[position], []).append(value)
+    return {cluster: sum(values) / len(values) for cluster, values in values_by_cluster.items()}

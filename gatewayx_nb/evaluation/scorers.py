@@ -308,12 +308,12 @@ def _compare(
     values = acceptable_values(target)
     if not values:
         return None
-    data, acceptable = as_data(answer), [as_data(value) for value in values]
+    data, acceptable_data = as_data(answer), [as_data(value) for value in values]
     # An answer that is a list may equal the whole list, or one of the lists in it.
-    whole_list = [acceptable] if isinstance(data, list | tuple) else []
-    if any(is_same(data, value, ignore_case=ignore_case) for value in whole_list + acceptable):
+    whole_list = [acceptable_data] if isinstance(data, list | tuple) else []
+    if any(is_same(data, value, ignore_case=ignore_case) for value in whole_list + acceptable_data):
         return True
-    expected = describe_values(whole_list or acceptable)
+    expected = describe_values(whole_list or acceptable_data)
     return False, _shorten_reason(f"got {short_repr(data, 60)}, expected {expected}")
 
 

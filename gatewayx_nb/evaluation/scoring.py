@@ -104,24 +104,24 @@ def read_scorers(scorers: object) -> list[Scorer]:
         UsageError: If a scorer is not callable, has unknown parameters or no name, or if two have
             the same name.
     """
-    result: list[Scorer]
+    scorer_list: list[Scorer]
     if isinstance(scorers, Mapping):
-        result = [_read_scorer(scorer, name) for name, scorer in scorers.items()]
+        scorer_list = [_read_scorer(scorer, name) for name, scorer in scorers.items()]
     else:
         is_single = callable(scorers) or isinstance(scorers, ModelScorer | str)
         if not is_single and not isinstance(scorers, Iterable):
             raise UsageError(
                 f"scorers must be functions, got {short_repr(scorers)}.", hint=_SCORER_HINT
             )
-        listed = [scorers] if is_single else list(cast("Iterable[object]", scorers))
-        result = [_read_scorer(scorer, None) for scorer in listed]
-    for name, count in Counter(scorer.name for scorer in result).items():
+        listed_scorers = [scorers] if is_single else list(cast("Iterable[object]", scorers))
+        scorer_list = [_read_scorer(scorer, None) for scorer in listed_scorers]
+    for name, count in Counter(scorer.name for scorer in scorer_list).items():
         if count > 1:
             raise UsageError(
                 f"two scorers have the name {name!r}.",
                 hint='Give them names: `scorers={"first": …, "second": …}`.',
             )
-    return result
+    return scorer_list
 
 
 def _read_scorer(scorer: object, name: str | None) -> Scorer:
@@ -143,15 +143,15 @@ def _read_scorer(scorer: object, name: str | None) -> Scorer:
         raise UsageError(
             f"a scorer must be a function, got {short_repr(scorer)}.", hint=_SCORER_HINT
         )
-    own_name = one_line(str(name or getattr(scorer, "__name__", type(scorer).__name__)))
-    if own_name == "<lambda>":
+    scorer_name = one_line(str(name or getattr(scorer, "__name__", type(scorer).__name__)))
+    if scorer_name == "<lambda>":
         raise UsageError(
             "a scorer must have a name, got a lambda.",
             hint='Name it: `scorers={"short": lambda text: len(text) < 100}`.',
         )
-    parameters = _parameter_names(scorer, own_name)
+    parameters = _parameter_names(scorer, scorer_name)
     return FunctionScorer(
-        own_name,
+        scorer_name,
         scorer,
         parameters,
         getattr(scorer, "lower_is_better", False),
@@ -248,15 +248,17 @@ class Scoring:
         progress: bool = False,
     ) -> None:
         scorers = list(scorers)
-        functions = [scorer for scorer in scorers if isinstance(scorer, FunctionScorer)]
-        self._sync_scorers = [scorer for scorer in functions if not scorer.is_async]
-        self._async_scorers = [scorer for scorer in functions if scorer.is_async]
+        function_scorers = [scorer for scorer in scorers if isinstance(scorer, FunctionScorer)]
+        self._sync_scorers = [scorer for scorer in function_scorers if not scorer.is_async]
+        self._async_scorers = [scorer for scorer in function_scorers if scorer.is_async]
         self._scorer_by_score: dict[str, str] = {scorer.name: scorer.name for scorer in scorers}
-        self._names_by_key: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
-        self._cells_without_value: dict[str, list[GridCell]] = {
-            scorer.name: [] for scorer in functions
+        self._names_by_key: dict[str, dict[str, str]] = {
+            scorer.name: {} for scorer in function_scorers
         }
-        self._asserting_scorers = {scorer.name for scorer in functions if scorer.has_assert}
+        self._cells_without_value: dict[str, list[GridCell]] = {
+            scorer.name: [] for scorer in function_scorers
+        }
+        self._asserting_scorers = {scorer.name for scorer in function_scorers if scorer.has_assert}
         self.rows, self._progress = rows, progress
         self._scored_ids: set[int] = set()
         self.is_stopped = False
@@ -271,11 +273,11 @@ class Scoring:
         """Run the synchronous scorers; Ctrl-C stops them, and the scores so far are kept."""
         from tqdm import tqdm  # imported on first use, as for a map
 
-        unscored = [cell for cell in cells if id(cell) not in self._scored_ids]
+        unscored_cells = [cell for cell in cells if id(cell) not in self._scored_ids]
         is_hidden = not (self._progress and self._sync_scorers)
         try:
             for cell in tqdm(
-                unscored, "scoring", leave=False, delay=_PROGRESS_DELAY, disable=is_hidden
+                unscored_cells, "scoring", leave=False, delay=_PROGRESS_DELAY, disable=is_hidden
             ):
                 self.score(cell)
         except KeyboardInterrupt:
@@ -319,13 +321,13 @@ class Scoring:
                 self.notes.append(f"{name} has returned no value for any answer.")
         for scorer in (*self._sync_scorers, *self._async_scorers):
             keys = self._names_by_key[scorer.name]
-            own_name = keys.pop("", None)
-            if own_name is None or not keys:
+            plain_name = keys.pop("", None)
+            if plain_name is None or not keys:
                 continue
             for cell in cells:
-                error_score = cell.scores.get(own_name)
+                error_score = cell.scores.get(plain_name)
                 if error_score is not None and error_score.error:
-                    del cell.scores[own_name]
+                    del cell.scores[plain_name]
                     cell.scores.update(dict.fromkeys(keys.values(), error_score))
         _reject_rarer_kinds(cells)
 

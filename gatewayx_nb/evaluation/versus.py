@@ -83,9 +83,9 @@ class VariantDifference:
                 f" {counted(self.n, self.unit)} of the {MIN_VERDICT_ROWS} that a verdict needs."
             )
         if self.verdict == "not told apart":
-            needed = self.rows_needed
-            more = f"; about {needed:,} {self.unit}s would be needed" if needed else ""
-            return f"{names} are not told apart on {self.score} ({counts}){more}."
+            row_count = self.rows_needed
+            rows_note = f"; about {row_count:,} {self.unit}s would be needed" if row_count else ""
+            return f"{names} are not told apart on {self.score} ({counts}){rows_note}."
         size, low, high = self._size_texts()
         sign = "" if self.p is not None and self.p < _MIN_SHOWN_P else "= "
         return (
@@ -175,9 +175,9 @@ def _compare_variant(score: ScoreValues, variant: str, baseline: str) -> Variant
     else:
         scaled_pairs = [(scale * first, scale * second) for first, second in pairs]
         result = paired_difference(scaled_pairs, are_binary=is_binary)
-    needed = _rows_needed(differences, result.difference, is_binary=is_binary)
+    row_count = _rows_needed(differences, result.difference, is_binary=is_binary)
     return replace(
-        row, low=result.interval.low, high=result.interval.high, p=result.p, rows_needed=needed
+        row, low=result.interval.low, high=result.interval.high, p=result.p, rows_needed=row_count
     )
 
 
@@ -193,18 +193,18 @@ def _rows_needed(differences: Sequence[float], difference: float, *, is_binary: 
         return None
     if is_binary:
         differing_count = sum(bool(row_difference) for row_difference in differences)
-        needed = rows_needed(abs(difference), disagreement=differing_count / len(differences))
+        row_count = rows_needed(abs(difference), disagreement=differing_count / len(differences))
     else:
         ratio = _POWER_FACTOR * statistics.variance(differences) / difference**2
-        needed = math.ceil(ratio) if math.isfinite(ratio) else _MAX_ROWS_NEEDED + 1
-    return needed if needed <= _MAX_ROWS_NEEDED else None
+        row_count = math.ceil(ratio) if math.isfinite(ratio) else _MAX_ROWS_NEEDED + 1
+    return row_count if row_count <= _MAX_ROWS_NEEDED else None
 
 
 def _with_verdict(row: VariantDifference, p: float, *, lower_is_better: bool) -> VariantDifference:
     if p >= _ALPHA:
         # More rows than there are, because the formula ignores the adjustment of p-values.
-        needed = None if row.rows_needed is None else max(row.rows_needed, row.n + 1)
-        return replace(row, p=p, verdict="not told apart", rows_needed=needed)
+        row_count = None if row.rows_needed is None else max(row.rows_needed, row.n + 1)
+        return replace(row, p=p, verdict="not told apart", rows_needed=row_count)
     is_better = (row.difference < 0) is lower_is_better
     return replace(row, p=p, verdict="better" if is_better else "worse", rows_needed=None)
 

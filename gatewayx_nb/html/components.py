@@ -17,32 +17,34 @@ if TYPE_CHECKING:
 # elements with the second.
 # https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
 # https://docs.mathjax.org/en/latest/options/document.html
-NO_MATH = "tex2jax_ignore mathjax_ignore"
+NO_MATH_CLASSES = "tex2jax_ignore mathjax_ignore"
 MUTED = "opacity:.6;font-size:.85em"
-LEFT = "text-align:left"
-SCROLL_X = "overflow-x:auto"
+LEFT_STYLE = "text-align:left"
+SCROLL_X_STYLE = "overflow-x:auto"
 CELL_PADDING = "padding:.35em .7em"  # marimo defines no padding for cells
-BOX = "max-height:50em;overflow:auto"
-SCROLLED_TO_END = "display:flex;flex-direction:column-reverse"
+BOX_STYLE = "max-height:50em;overflow:auto"
+SCROLLED_TO_END_STYLE = "display:flex;flex-direction:column-reverse"
 # Columns are side by side if the page is wide enough, otherwise stacked. All have the same width,
 # even in an incomplete last row. The grey line above each is visible on light and dark backgrounds.
-_COLUMNS = "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15em,100%),1fr));gap:1em"
-_COLUMN = (
+_COLUMNS_STYLE = (
+    "display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15em,100%),1fr));gap:1em"
+)
+_COLUMN_STYLE = (
     "min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
-    f"{LEFT};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
+    f"{LEFT_STYLE};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
 )
 # JupyterLab divides a table's width equally between its columns, and breaks words to fit them in.
-_TABLE = "table-layout:auto;margin:.5em 0;border-collapse:collapse"
-_TEXT_CELL = "overflow-wrap:normal;word-break:normal;vertical-align:top;padding:.35em .5em"
-_NUMBER_CELL = f"text-align:right;font-variant-numeric:tabular-nums;{_TEXT_CELL}"
+_TABLE_STYLE = "table-layout:auto;margin:.5em 0;border-collapse:collapse"
+_TEXT_CELL_STYLE = "overflow-wrap:normal;word-break:normal;vertical-align:top;padding:.35em .5em"
+_NUMBER_CELL_STYLE = f"text-align:right;font-variant-numeric:tabular-nums;{_TEXT_CELL_STYLE}"
 _CELL_STYLES: Mapping[Align, str] = {
-    "left": f"{LEFT};{_TEXT_CELL}",
-    "right": _NUMBER_CELL,
-    "decimal": _NUMBER_CELL,
+    "left": f"{LEFT_STYLE};{_TEXT_CELL_STYLE}",
+    "right": _NUMBER_CELL_STYLE,
+    "decimal": _NUMBER_CELL_STYLE,
 }
-_NO_WRAP = "white-space:nowrap"
+_NO_WRAP_STYLE = "white-space:nowrap"
 # Without a minimum width, a narrow page would show text as a column of single words.
-_LONG_CELL_LENGTH, _TEXT_WIDTH = 40, "min-width:11em"
+_LONG_CELL_LENGTH, _TEXT_WIDTH_STYLE = 40, "min-width:11em"
 _MAX_UNBROKEN_LENGTH = 16
 """Maximum number of characters of a number or an interval that is kept on one line."""
 
@@ -55,7 +57,7 @@ _BAR_WIDTH, _BAR_HEIGHT = 100, 16
 _BAR_MARGIN = 5
 """The margins of an interval bar in pixels, like its width and height above."""
 
-_BADGE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
+_BADGE_STYLE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
 
 
 def escape(text: str) -> str:
@@ -87,7 +89,7 @@ def _with_code(text: str, tag: str, to_html: Callable[[str], str] = escape) -> s
 def wrap_reply(body: str, text_below: str = "") -> str:
     """Return safe HTML in the reply box, with unformatted text below it."""
     below = f"<pre>{html.escape(text_below)}</pre>" if text_below else ""
-    return f'<div class="gatewayx-reply {NO_MATH}" dir="auto">{body}{below}</div>'
+    return f'<div class="gatewayx-reply {NO_MATH_CLASSES}" dir="auto">{body}{below}</div>'
 
 
 def preformatted_html(text: str) -> str:
@@ -97,7 +99,7 @@ def preformatted_html(text: str) -> str:
 
 def scroll_horizontally(body: str) -> str:
     """Return safe HTML in a box, so that wide content scrolls horizontally instead of the page."""
-    return f'<div style="{SCROLL_X}">{body}</div>'
+    return f'<div style="{SCROLL_X_STYLE}">{body}</div>'
 
 
 def details(summary: str, body: str, *, is_open: bool = False) -> str:
@@ -140,7 +142,7 @@ def table_html(
         for row, images in zip(cells, row_drawings, strict=True)
     )
     table = (
-        f'<table class="gatewayx-table {NO_MATH}" style="{_TABLE}">'
+        f'<table class="gatewayx-table {NO_MATH_CLASSES}" style="{_TABLE_STYLE}">'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     )
     return scroll_horizontally(table)
@@ -187,10 +189,10 @@ def interval_bar(
 def _cell_html(cell: str, align: Align, drawing: str = "") -> str:
     style = _CELL_STYLES[align]
     if align != "left" and len(cell) <= _MAX_UNBROKEN_LENGTH:
-        style += f";{_NO_WRAP}"
+        style += f";{_NO_WRAP_STYLE}"
     elif len(cell) > _LONG_CELL_LENGTH and " " in cell:
-        style += f";{_TEXT_WIDTH}"
-    content = _with_code(cell, f'<code style="{_NO_WRAP}">', _breakable_html)
+        style += f";{_TEXT_WIDTH_STYLE}"
+    content = _with_code(cell, f'<code style="{_NO_WRAP_STYLE}">', _breakable_html)
     return f'<td style="{style}">{drawing}{content}</td>'
 
 
@@ -208,7 +210,7 @@ def _word_html(word: str) -> str:
     if is_reference and len(word) > _LONG_REFERENCE_LENGTH:
         return f"{engine}:<wbr>{_word_html(model)}"
     return "<wbr>".join(
-        f'<span style="{_NO_WRAP}">{part}</span>' if "-" in part else part
+        f'<span style="{_NO_WRAP_STYLE}">{part}</span>' if "-" in part else part
         for part in _AFTER_SLASH.split(word)
     )
 
@@ -224,21 +226,25 @@ def column_html(label: str, answer: str, badges: Sequence[str] = (), error: str 
     """
     # With the role and the label, a screen reader announces which model wrote the text.
     name = escape(label)
-    message = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
+    message = (
+        f'<div class="gatewayx-error {NO_MATH_CLASSES}">{inline_code(error)}</div>' if error else ""
+    )
     return (
-        f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN}">'
+        f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN_STYLE}">'
         f"{heading_html(label, badges)}{answer}{message}</div>"
     )
 
 
 def heading_html(label: str, badges: Sequence[str] = ()) -> str:
     """Return the heading of a column, followed by its badges."""
-    badge_html = "".join(f' <span style="{_BADGE}">{escape(badge)}</span>' for badge in badges)
+    badge_html = "".join(
+        f' <span style="{_BADGE_STYLE}">{escape(badge)}</span>' for badge in badges
+    )
     role = 'role="heading" aria-level="4"'
     name = f"<strong>{escape(label)}</strong>{badge_html}"
-    return f'<div class="gatewayx-label {NO_MATH}" {role}>{name}</div>'
+    return f'<div class="gatewayx-label {NO_MATH_CLASSES}" {role}>{name}</div>'
 
 
 def columns_html(columns: Sequence[str]) -> str:
     """Return columns from `column_html` side by side."""
-    return f'<div class="gatewayx-columns" style="{_COLUMNS}">{"".join(columns)}</div>'
+    return f'<div class="gatewayx-columns" style="{_COLUMNS_STYLE}">{"".join(columns)}</div>'

@@ -6,7 +6,7 @@ import itertools
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.html.components import SCROLL_X, escape, wrap_reply
+from gatewayx_nb.html.components import SCROLL_X_STYLE, escape, wrap_reply
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ The model chooses the language, and the lexers of languages that are not listed 
 longer than quadratic time.
 """
 
-UNWRAPPED = (
-    f"white-space:pre;{SCROLL_X};margin:.8em 0;padding:.6em .8em;border-radius:4px;line-height:1.4;"
-    "background:rgba(128,128,128,.12)"
+UNWRAPPED_STYLE = (
+    f"white-space:pre;{SCROLL_X_STYLE};margin:.8em 0;padding:.6em .8em;border-radius:4px;"
+    "line-height:1.4;background:rgba(128,128,128,.12)"
 )
-INHERITED_SPACE = "white-space:inherit;background:none;padding:0"
+INHERITED_SPACE_STYLE = "white-space:inherit;background:none;padding:0"
 COLOUR_STYLES = frozenset(
     f"color:var(--jp-mirror-editor-{name}-color,{fallback})" for _, name, fallback in _COLOURS
 )
@@ -64,7 +64,9 @@ COLOUR_STYLES = frozenset(
 
 def code_block(body: str) -> str:
     """Return safe HTML in a code block whose long lines scroll instead of wrapping."""
-    return f'<pre style="{UNWRAPPED}"><code style="{INHERITED_SPACE}">{body}</code></pre>'
+    return (
+        f'<pre style="{UNWRAPPED_STYLE}"><code style="{INHERITED_SPACE_STYLE}">{body}</code></pre>'
+    )
 
 
 def highlight(source: str, language: str = "") -> str:

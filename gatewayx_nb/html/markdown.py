@@ -14,11 +14,11 @@ import re
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.html import math
-from gatewayx_nb.html.components import CELL_PADDING, LEFT, SCROLL_X, wrap_reply
+from gatewayx_nb.html.components import CELL_PADDING, LEFT_STYLE, SCROLL_X_STYLE, wrap_reply
 from gatewayx_nb.html.highlighting import (
     COLOUR_STYLES,
-    INHERITED_SPACE,
-    UNWRAPPED,
+    INHERITED_SPACE_STYLE,
+    UNWRAPPED_STYLE,
     code_block,
     coloured,
 )
@@ -42,18 +42,21 @@ _TAGS = frozenset({
 # markdown-it-py writes these styles for the colons in a table's second line. The model's text
 # itself cannot contain a style.
 _ALIGNMENTS = frozenset(
-    f"{alignment};{CELL_PADDING}" for alignment in (LEFT, "text-align:center", "text-align:right")
+    f"{alignment};{CELL_PADDING}"
+    for alignment in (LEFT_STYLE, "text-align:center", "text-align:right")
 )
 # Pages differ: JupyterLab indents quotations on both sides, and widgets do not indent them at all.
 # marimo removes the numbers and bullets of lists. Long numbers need a wider margin.
-_QUOTE = "margin:.8em 0;padding:.2em 0 .2em 1em;border-left:.25em solid rgba(128,128,128,.45)"
-_NO_MARGIN = "margin:0"
-_BULLETS = "list-style:disc;padding-left:2em"
+_QUOTE_STYLE = "margin:.8em 0;padding:.2em 0 .2em 1em;border-left:.25em solid rgba(128,128,128,.45)"
+_NO_MARGIN_STYLE = "margin:0"
+_BULLETS_STYLE = "list-style:disc;padding-left:2em"
 # CommonMark allows nine digits in the first number; later numbers may have one more.
-_NUMBERS = [f"list-style:decimal;padding-left:max(2em,{digits + 2}ch)" for digits in range(11)]
-_CODE = "padding:.1em .3em;border-radius:3px;background:rgba(128,128,128,.15)"
-_TABLE = f"{SCROLL_X};overflow-wrap:normal;margin:0 0 .8em"
-_LINK = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
+_NUMBERS_STYLES = [
+    f"list-style:decimal;padding-left:max(2em,{digits + 2}ch)" for digits in range(11)
+]
+_CODE_STYLE = "padding:.1em .3em;border-radius:3px;background:rgba(128,128,128,.15)"
+_TABLE_STYLE = f"{SCROLL_X_STYLE};overflow-wrap:normal;margin:0 0 .8em"
+_LINK_PATTERN = re.compile(r"(?:https?://|mailto:)\S", re.IGNORECASE)
 # In the worst case (a line of `[`), parsing time is proportional to length times depth. Together,
 # these two limits keep the rendering of the worst known text under two seconds.
 MAX_MARKDOWN_LENGTH = 40_000
@@ -104,18 +107,18 @@ def parser() -> MarkdownIt:
     math.add_math(parser)
     # This is stricter than markdown-it, which refuses only `javascript:`, `vbscript:`, `file:` and
     # some `data:`.
-    parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
+    parser.validateLink = lambda url: _LINK_PATTERN.match(url) is not None  # type: ignore[method-assign]
     parser.add_render_rule("image", _image_as_text)
     parser.add_render_rule("th_open", _aligned_cell)
     parser.add_render_rule("td_open", _aligned_cell)
     parser.add_render_rule("fence", _code_block)
     parser.add_render_rule("code_block", _code_block)
     parser.add_render_rule("code_inline", _inline_code)
-    parser.add_render_rule("blockquote_open", _style_rule(lambda *_: _QUOTE))
+    parser.add_render_rule("blockquote_open", _style_rule(lambda *_: _QUOTE_STYLE))
     parser.add_render_rule("paragraph_open", _paragraph)
-    parser.add_render_rule("bullet_list_open", _style_rule(lambda *_: _BULLETS))
+    parser.add_render_rule("bullet_list_open", _style_rule(lambda *_: _BULLETS_STYLE))
     parser.add_render_rule("ordered_list_open", _style_rule(_numbers_style))
-    parser.add_render_rule("table_open", lambda *_: f'<div style="{_TABLE}"><table>\n')
+    parser.add_render_rule("table_open", lambda *_: f'<div style="{_TABLE_STYLE}"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     return parser
 
@@ -132,13 +135,13 @@ def cleaner() -> nh3.Cleaner:
         tag_attribute_values={
             "td": {"style": _ALIGNMENTS},
             "th": {"style": _ALIGNMENTS},
-            "div": {"style": {_TABLE}},
-            "pre": {"style": {UNWRAPPED}},
-            "code": {"style": {INHERITED_SPACE, _CODE}},
-            "blockquote": {"style": {_QUOTE}},
-            "p": {"style": {_NO_MARGIN}},
-            "ul": {"style": {_BULLETS}},
-            "ol": {"style": set(_NUMBERS)},
+            "div": {"style": {_TABLE_STYLE}},
+            "pre": {"style": {UNWRAPPED_STYLE}},
+            "code": {"style": {INHERITED_SPACE_STYLE, _CODE_STYLE}},
+            "blockquote": {"style": {_QUOTE_STYLE}},
+            "p": {"style": {_NO_MARGIN_STYLE}},
+            "ul": {"style": {_BULLETS_STYLE}},
+            "ol": {"style": set(_NUMBERS_STYLES)},
             "span": {"class": {math.PROCESS}, "style": {math.DISPLAYED, *COLOUR_STYLES}},
         },
         # A click must not replace the notebook.
@@ -165,7 +168,7 @@ def _aligned_cell(
 ) -> str:
     """Return a cell that is left-aligned by default; notebooks would align it to the right."""
     attributes = tokens[index].attrs
-    attributes["style"] = f"{attributes.get('style', LEFT)};{CELL_PADDING}"
+    attributes["style"] = f"{attributes.get('style', LEFT_STYLE)};{CELL_PADDING}"
     return renderer.renderToken(tokens, index, options, env)
 
 
@@ -192,7 +195,7 @@ def _paragraph(
     # The line beside a quotation must end with the text, not below the last paragraph's margin.
     next_token = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
     if next_token and next_token[0].type == "blockquote_close":
-        tokens[index].attrs["style"] = _NO_MARGIN
+        tokens[index].attrs["style"] = _NO_MARGIN_STYLE
     return renderer.renderToken(tokens, index, options, env)
 
 
@@ -204,11 +207,11 @@ def _numbers_style(tokens: Sequence[Token], index: int) -> str:
         token.type == "list_item_open" and token.level == level + 1 for token in tokens_inside
     )
     last_number = int(tokens[index].attrs.get("start", 1)) + count
-    return _NUMBERS[len(str(last_number))]
+    return _NUMBERS_STYLES[len(str(last_number))]
 
 
 def _inline_code(_: RendererHTML, tokens: Sequence[Token], index: int, *__: object) -> str:
-    return f'<code style="{_CODE}">{html.escape(tokens[index].content)}</code>'
+    return f'<code style="{_CODE_STYLE}">{html.escape(tokens[index].content)}</code>'
 
 
 def _code_block(_: RendererHTML, tokens: Sequence[Token], index: int, *__: object) -> str:

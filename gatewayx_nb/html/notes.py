@@ -8,7 +8,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.html.components import MUTED, NO_MATH, escape
+from gatewayx_nb.html.components import MUTED, NO_MATH_CLASSES, escape
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _RASTER_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"}
 MAX_SHOWN_IMAGES = 10 * 1024 * 1024
 """Maximum total size in bytes of the images below an answer, which a notebook saves as text."""
 
-_NUMBERS = "list-style:decimal;padding-left:2.5em;margin:.3em 0 0"
-_IMAGE = "display:block;max-width:100%;margin:.5em 0"
+_NUMBERS_STYLE = "list-style:decimal;padding-left:2.5em;margin:.3em 0 0"
+_IMAGE_STYLE = "display:block;max-width:100%;margin:.5em 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,8 @@ def notes_html(notes: Sequence[SourceNote]) -> str:
     items = "".join(
         _limit_rows([f"<li>{_note_html(note)}</li>" for note in notes], "<div>", "</div>")
     )
-    return f'<ol class="gatewayx-notes {NO_MATH}" style="{MUTED};{_NUMBERS}">{items}</ol>'
+    style = f"{MUTED};{_NUMBERS_STYLE}"
+    return f'<ol class="gatewayx-notes {NO_MATH_CLASSES}" style="{style}">{items}</ol>'
 
 
 def _limit_rows(rows: list[str], opening_html: str = "", closing_html: str = "") -> list[str]:
@@ -105,17 +106,19 @@ def pictures_html(pictures: Sequence[Picture]) -> str:
     """Return the images as HTML; an image that is too large or has another type becomes a line."""
     total_sizes = itertools.accumulate(len(picture.data) for picture in pictures)
     return "".join(
-        _picture_html(number, picture, fits=total <= MAX_SHOWN_IMAGES)
-        for number, (picture, total) in enumerate(zip(pictures, total_sizes, strict=True), start=1)
+        _picture_html(number, picture, has_room=total_size <= MAX_SHOWN_IMAGES)
+        for number, (picture, total_size) in enumerate(
+            zip(pictures, total_sizes, strict=True), start=1
+        )
     )
 
 
-def _picture_html(number: int, picture: Picture, *, fits: bool) -> str:
-    if picture.data and fits and picture.mime in _RASTER_TYPES:
+def _picture_html(number: int, picture: Picture, *, has_room: bool) -> str:
+    if picture.data and has_room and picture.mime in _RASTER_TYPES:
         source = f"data:{picture.mime};base64,{b64encode(picture.data).decode('ascii')}"
-        return f'<img src="{source}" alt="image {number} of the answer" style="{_IMAGE}">'
+        return f'<img src="{source}" alt="image {number} of the answer" style="{_IMAGE_STYLE}">'
     line = f"image {number}: {_size_text(picture)}, not shown; `reply.images[{number - 1}]` has it"
-    return f'<div class="{NO_MATH}" style="{MUTED}">{escape(line)}</div>'
+    return f'<div class="{NO_MATH_CLASSES}" style="{MUTED}">{escape(line)}</div>'
 
 
 def _size_text(picture: Picture) -> str:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, SCROLLED_TO_END, details, escape
+from gatewayx_nb.html.components import (
+    BOX_STYLE,
+    MUTED,
+    NO_MATH_CLASSES,
+    SCROLLED_TO_END_STYLE,
+    details,
+    escape,
+)
 from gatewayx_nb.html.markdown import to_html
 
 # Text longer than a screen is put into a scroll box. While the text grows, its end is visible:
@@ -40,7 +47,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
     page += below
     line = escape(status or footer)
     if line:
-        page += f'<div class="gatewayx-line {NO_MATH}" style="{MUTED}">{line}</div>'
+        page += f'<div class="gatewayx-line {NO_MATH_CLASSES}" style="{MUTED}">{line}</div>'
     return f'<div class="gatewayx">{page}</div>'
 
 
@@ -50,12 +57,12 @@ def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
         return ""
     limit = _MAX_PARTIAL_REASONING if is_partial else _MAX_REASONING
     text = reasoning if len(reasoning) <= limit else f"…{reasoning[-limit:]}"
-    style = f"white-space:pre-wrap;{BOX};{MUTED}"
-    body = f'<div class="{NO_MATH}" dir="auto" style="{style}">{escape(text.strip())}</div>'
+    style = f"white-space:pre-wrap;{BOX_STYLE};{MUTED}"
+    body = f'<div class="{NO_MATH_CLASSES}" dir="auto" style="{style}">{escape(text.strip())}</div>'
     return details("Reasoning", body)
 
 
 def _scroll_vertically(body: str, *, is_partial: bool) -> str:
     """Put a long reply into a scroll box that can also be scrolled with the keyboard."""
-    style = f"{BOX};{SCROLLED_TO_END}" if is_partial else BOX
+    style = f"{BOX_STYLE};{SCROLLED_TO_END_STYLE}" if is_partial else BOX_STYLE
     return f'<div role="region" aria-label="Answer" tabindex="0" style="{style}">{body}</div>'

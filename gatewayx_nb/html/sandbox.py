@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # https://www.w3.org/TR/CSP3/. The policy does not block prefetch and DNS prefetch links, so the
 # cleaner removes every `<link>` and URL.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
-_FRAME = "width:100%;height:26em;border:1px solid #8888;background:#fff;color-scheme:light"
+_FRAME_STYLE = "width:100%;height:26em;border:1px solid #8888;background:#fff;color-scheme:light"
 _MAX_PAGE_CHARACTERS = 500_000  # the output contains the page twice
 
 # fmt: off
@@ -49,7 +49,7 @@ def sandbox_html(page: str) -> str:
     )
     frame = (
         f'<iframe sandbox="" title="The answer, as a page" referrerpolicy="no-referrer" '
-        f'style="{_FRAME}" srcdoc="{escape(inside)}"></iframe>'
+        f'style="{_FRAME_STYLE}" srcdoc="{escape(inside)}"></iframe>'
     )
     return frame + details("Source", preformatted_html(source))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, escape
+from gatewayx_nb.html.components import BOX_STYLE, MUTED, NO_MATH_CLASSES, escape
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def steps_html(lines: Sequence[StepLine]) -> str:
     items = [_line_html(line) for line in lines[:_MAX_LINES]]
     omitted_html = "".join(f"<div>{text}</div>" for text in _omitted_note(lines))
     body = "".join([*items, omitted_html])
-    return f'<div class="gatewayx-steps {NO_MATH}" style="{MUTED}">{body}</div>'
+    return f'<div class="gatewayx-steps {NO_MATH_CLASSES}" style="{MUTED}">{body}</div>'
 
 
 def _omitted_note(lines: Sequence[StepLine]) -> list[str]:
@@ -76,7 +76,7 @@ def _line_html(line: StepLine) -> str:
         else ""
     )
     call_text = _shorten_lines(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
-    style = f"white-space:pre-wrap;margin:.3em 0;{BOX}"
+    style = f"white-space:pre-wrap;margin:.3em 0;{BOX_STYLE}"
     return (
         f"{text_html}<details><summary>{escape(line.label)}</summary>"
         f'<pre style="{style}">{escape(call_text)}</pre></details>'

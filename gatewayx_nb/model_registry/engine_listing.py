@@ -141,13 +141,22 @@ class EngineListing:
         """
         # If several entries have the same variable, the last one wins; shipped entries come last.
         entries = self.sources.entries_outside_project()
-        variables = {entry.key: entry.name for entry in entries if entry.key}
-        vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
+        engine_by_key_variable = {entry.key: entry.name for entry in entries if entry.key}
+        engine_by_vendor_variable = {
+            name: engine for engine, names in VENDOR_VARIABLES.items() for name in names
+        }
         # An upper-case name cannot be an engine; it is another program's variable.
         engine_names = {name: name for name in self.engine_names if not name.isupper()}
-        own_aliases = self.config.user_settings.aliases
-        aliases = {name: ModelRef.parse(target).engine for name, target in own_aliases.items()}
-        return {**aliases, **variables, **vendors, **engine_names}
+        user_aliases = self.config.user_settings.aliases
+        engine_by_alias = {
+            name: ModelRef.parse(target).engine for name, target in user_aliases.items()
+        }
+        return {
+            **engine_by_alias,
+            **engine_by_key_variable,
+            **engine_by_vendor_variable,
+            **engine_names,
+        }
 
     def unknown_settings(self) -> list[str]:
         """Return the problems of settings for unknown engines, one line each."""

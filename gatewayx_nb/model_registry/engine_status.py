@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.secure_config import KeyState, Network, Rates, Secret
 
-_Blocked = Literal["no key", "no base URL", "no weights", "not running", "untrusted"]
-_Unusable = Literal["failed", "refused", "shadowed"]
-EngineState = Literal["ready", "replay", _Blocked, _Unusable]
+_BlockedState = Literal["no key", "no base URL", "no weights", "not running", "untrusted"]
+_UnusableState = Literal["failed", "refused", "shadowed"]
+EngineState = Literal["ready", "replay", _BlockedState, _UnusableState]
 
 _REMEDIES: Mapping[EngineState, Callable[[str], Hint]] = {
     "no key": lambda engine: Hint("set_key", engine=engine),

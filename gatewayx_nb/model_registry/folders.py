@@ -166,7 +166,10 @@ class EngineFolder:
 
 
 def _relative_path_problem(path: Path) -> str:
-    return f"GATEWAYX_ENGINES_PATH must be absolute paths, got {str(path)!r}, which is ignored."
+    return (
+        f"GATEWAYX_ENGINES_PATH must contain only absolute paths, got {str(path)!r}, which is"
+        " ignored."
+    )
 
 
 def engine_folders(config: Config) -> list[EngineFolder]:

@@ -70,7 +70,7 @@ def is_project_engine(source: EngineSource, config: Config) -> bool:
             # No proxy is used for a local server, so only its address matters.
             network = list(config.network_permissions(source.name))
             addresses = [permission for permission in destinations if permission not in network]
-            return not all(map(config.may, [*_own_targets(source, config), *addresses]))
+            return not all(map(config.may, [*_project_targets(source, config), *addresses]))
     return source.origin == "project" or bool(destinations)
 
 
@@ -95,11 +95,11 @@ def missing_permissions(
             a permission, with or without a key.
     """
     needed_permissions = list(config.header_permissions(source.name))
-    own_targets = list(_own_targets(source, config))
+    project_targets = list(_project_targets(source, config))
     if choice.where:
         needed_permissions += [
             Permission(permission.subject, permission.target, choice.where)
-            for permission in own_targets
+            for permission in project_targets
         ]
     if source.origin != "project":
         needed_permissions += config.weights_permissions(source.name)
@@ -112,14 +112,18 @@ def missing_permissions(
         )
     is_users_key = key.state == "set" and key.owner != "project"
     # If an engine exists only in the project, a key under its name was set for this project.
-    own_variable = engine_variable(source.name)
+    engine_key_variable = engine_variable(source.name)
     was_set_for_project = (
-        not sources.may_be_outside_project(source.name) and key.variable == own_variable
+        not sources.may_be_outside_project(source.name) and key.variable == engine_key_variable
     )
     if config.project and is_users_key and (choice.where or not was_set_for_project):
-        needed_permissions += [*_destination_permissions(source, config), *own_targets]
-    by_target = {permission.target: permission for permission in reversed(needed_permissions)}
-    return [permission for permission in by_target.values() if not config.may(permission)]
+        needed_permissions += [*_destination_permissions(source, config), *project_targets]
+    permission_by_target = {
+        permission.target: permission for permission in reversed(needed_permissions)
+    }
+    return [
+        permission for permission in permission_by_target.values() if not config.may(permission)
+    ]
 
 
 def check_permissions(
@@ -172,7 +176,7 @@ def _destination_permissions(source: EngineSource, config: Config) -> Iterator[P
         yield from config.option_permissions(source.name)
 
 
-def _own_targets(source: EngineSource, config: Config) -> Iterator[Permission]:
+def _project_targets(source: EngineSource, config: Config) -> Iterator[Permission]:
     """Yield the permissions that a project's own engine needs: for its host, or for its file."""
     if source.origin != "project" or config.project is None:
         return
@@ -195,11 +199,11 @@ def key_destinations(
         if source := sources.active.get(name):
             permissions += [
                 *_destination_permissions(source, config),
-                *_own_targets(source, config),
+                *_project_targets(source, config),
             ]
         else:
             permissions += config.key_destinations(name)
-    return by_subject(permissions)
+    return group_by_subject(permissions)
 
 
 def untrusted_key_destinations(
@@ -214,11 +218,11 @@ def untrusted_key_destinations(
         are_named_by_user: Whether the user named the engines. An engine that exists only in the
             project then needs no permission, because its key has no other use.
     """
-    to_check = [
+    checked_names = [
         name for name in engines if not are_named_by_user or sources.may_be_outside_project(name)
     ]
-    destinations = key_destinations(to_check, sources, config).values()
-    return by_subject(
+    destinations = key_destinations(checked_names, sources, config).values()
+    return group_by_subject(
         permission
         for permissions in destinations
         for permission in permissions
@@ -264,7 +268,7 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
             )
 
 
-def by_subject(permissions: Iterable[Permission]) -> dict[str, list[Permission]]:
+def group_by_subject(permissions: Iterable[Permission]) -> dict[str, list[Permission]]:
     """Return permissions, without duplicates, by the engine or setting that needs them."""
     permissions_by_subject: dict[str, list[Permission]] = {}
     unique_permissions = {permission.id: permission for permission in permissions}

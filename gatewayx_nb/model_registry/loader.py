@@ -299,10 +299,10 @@ def location(error: BaseException, folder: Path | None) -> str:
         folder: The folder of the engine's files; ``None`` if there is none.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    own_frames = [frame for frame in frames if folder and Path(frame.filename).parent == folder]
-    if not own_frames:
+    engine_frames = [frame for frame in frames if folder and Path(frame.filename).parent == folder]
+    if not engine_frames:
         return ""
-    frame = own_frames[-1]  # the innermost
+    frame = engine_frames[-1]  # the innermost
     source = f": `{shorten(frame.line, _MAX_SOURCE_LENGTH)}`" if frame.line else ""
     return f" in {Path(frame.filename).name}, line {frame.lineno}{source}"
 

@@ -192,7 +192,7 @@ class ModelRegistry:
         missing_permissions += [
             permission for permission in other_permissions if not self._config.may(permission)
         ]
-        return key_trust.by_subject(missing_permissions)
+        return key_trust.group_by_subject(missing_permissions)
 
     def key_destinations(
         self, engines: Iterable[str], *, untrusted: bool, named: bool

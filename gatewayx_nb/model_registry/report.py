@@ -75,7 +75,7 @@ class Reporter:
         metadata = self.static_metadata(source)
         if source.name == LOCAL_ENGINE and source.origin == "shipped":
             default = self._model(source, metadata)
-            return weights.callable_models(source.name, default, self._own_weights())
+            return weights.callable_models(source.name, default, self._user_weights())
         state, _ = self._state(source, key_trust.find_key(source, self.config), metadata)
         return [ModelInfo(source.name, self._model(source, metadata))] if state == "ready" else []
 
@@ -124,7 +124,7 @@ class Reporter:
     def _weights_path(self, model: str) -> Path | None:
         """Return the file of a local model; ``None`` if it cannot be used."""
         with contextlib.suppress(GatewayError):  # a call to the engine raises the error
-            return self._own_weights() or weights.locate(model, self.config.env)
+            return self._user_weights() or weights.locate(model, self.config.env)
         return None
 
     def _model(self, source: EngineSource, metadata: StaticMetadata) -> str:
@@ -141,7 +141,7 @@ class Reporter:
             return None
         pulled_names = [model.name for model in weights.pulled_models()]
         is_only_model = len(pulled_names) == 1 and pulled_names[0] != weights.DEFAULT_MODEL
-        return pulled_names[0] if is_only_model and not self._own_weights() else None
+        return pulled_names[0] if is_only_model and not self._user_weights() else None
 
     def _uncallable_status(self, source: EngineSource) -> EngineStatus:
         """Return the status of a refused or shadowed engine."""
@@ -196,7 +196,7 @@ class Reporter:
             return error.message.removesuffix(".")
         return ""
 
-    def _own_weights(self) -> Path | None:
+    def _user_weights(self) -> Path | None:
         """Return the user's own GGUF file; ``None`` if there is none or it cannot be used."""
         path = self.config.options(LOCAL_ENGINE).get("model_path")
         with contextlib.suppress(GatewayError):  # a call to the engine raises the error

@@ -99,8 +99,8 @@ def _engine_of_model(
 ) -> str | None:
     """Return the engine of the model with this name; ``None`` if there is none."""
     listing_engine = next((model.engine for model in models if model.model == name), None)
-    by_prefix = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
-    engine = listing_engine or next(by_prefix, None)
+    prefix_matches = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
+    engine = listing_engine or next(prefix_matches, None)
     return engine if engine in engines else None
 
 

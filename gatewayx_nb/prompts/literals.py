@@ -1,4 +1,4 @@
-"""Finds text in double braces that is sent literally but may be intended as a placeholder."""
+"""Finds literal text in double braces that may have been intended as a placeholder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatewayx_nb.prompts.placeholders import mask
 
 _BRACES = re.compile(r"(?<!\{)\{\{([^{}\n]+)\}\}(?!\})")
 _FORMAT_SPEC = re.compile(r":[^\s\"':][^:]*$")
-"""Matches a format specification; as in a placeholder, it begins with no space or quote."""
+"""Matches a format specification; which does not begin with a space or a quote."""
 
 # JSON, JSX and LaTeX contain such text in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
 _IGNORED_EXPRESSIONS = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
@@ -36,7 +36,7 @@ def _may_be_placeholder(text: str) -> bool:
 
 def _is_expression(text: str) -> bool:
     try:
-        with warnings.catch_warnings(action="ignore"):  # an invalid escape
+        with warnings.catch_warnings(action="ignore"):  # such as for an invalid escape
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False

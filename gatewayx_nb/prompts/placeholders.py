@@ -22,18 +22,18 @@ _ACCESS = rf"""
   | \[ (?P<index>-?[0-9]{{1,18}}) \]
   | \[ (?P<quote>["']) (?P<key>(?:(?!(?P=quote))[^\\\n])*) (?P=quote) \]
 """
-_FIELD = re.compile(
+_PLACEHOLDER = re.compile(
     rf"""\{{\{{ [ ]* (?P<root>{_NAME}) (?P<path>(?:{_ACCESS})*)
          (?: : (?P<spec>(?![\s"'])[^{{}}\n]*?) )? [ ]* \}}\}}""",
     re.VERBOSE,
 )
 _ACCESSES = re.compile(_ACCESS, re.VERBOSE)
-_MASKED_FIELD = re.compile("\0\\d+\0")  # a cell is unlikely to contain a NUL
+_MASK_WORD = re.compile("\0\\d+\0")  # a cell is unlikely to contain a NUL
 
 
 @dataclass(frozen=True, slots=True)
 class _Access:
-    """One ``.attribute`` or ``["key"]`` in a placeholder.
+    """One ``.attribute``, ``["key"]`` or ``[0]`` in a placeholder.
 
     Attributes:
         owner: The placeholder's source text before this access.
@@ -49,7 +49,7 @@ class _Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Placeholder:
     """A placeholder in a template.
 
     Attributes:
@@ -88,13 +88,13 @@ class Field:
         return _resolve_path(self._match, namespace, forbidden_types)
 
 
-def fields_of(template: str) -> Iterator[str | Field]:
+def split_template(template: str) -> Iterator[str | Placeholder]:
     """Yield a template's literal text and placeholders, in order."""
     end = 0
-    for match in _FIELD.finditer(template):
+    for match in _PLACEHOLDER.finditer(template):
         if match.start() > end:
             yield template[end : match.start()]
-        yield Field(match["root"], match["path"], match["spec"] or "", match)
+        yield Placeholder(match["root"], match["path"], match["spec"] or "", match)
         end = match.end()
     if end < len(template):
         yield template[end:]
@@ -111,14 +111,15 @@ def substitute(
     The values themselves are never scanned for placeholders.
 
     Raises:
-        UsageError: If a name, attribute or key does not exist, is private or has a forbidden type.
+        UsageError: If a name, attribute or key does not exist or is private, or if a value has a
+            forbidden type.
     """
 
-    def replacement(field: re.Match[str]) -> str:
-        value = _resolve_path(field, namespace, forbidden_types)
-        return write(field["root"] + field["path"], value, field["spec"] or "")
+    def replacement(match: re.Match[str]) -> str:
+        value = _resolve_path(match, namespace, forbidden_types)
+        return write(match["root"] + match["path"], value, match["spec"] or "")
 
-    return _FIELD.sub(replacement, template)
+    return _PLACEHOLDER.sub(replacement, template)
 
 
 def resolve(
@@ -129,13 +130,13 @@ def resolve(
     Raises:
         UsageError: If the expression has another form, or its value cannot be used.
     """
-    field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
-    if field is None or field["spec"] is not None:
+    match = _PLACEHOLDER.fullmatch(f"{{{{{expression}}}}}")
+    if match is None or match["spec"] is not None:
         raise UsageError(
             f"{expression!r} is not a variable, an attribute or an item.",
             hint="Use, for example, `city`, `obj.city` or `d['city']`.",
         )
-    return _resolve_path(field, namespace, forbidden_types)
+    return _resolve_path(match, namespace, forbidden_types)
 
 
 def mask(text: str) -> tuple[str, Callable[[str], str]]:
@@ -144,16 +145,16 @@ def mask(text: str) -> tuple[str, Callable[[str], str]]:
     Returns:
         The masked text, and a function that restores the placeholders in any part of that text.
     """
-    fields: dict[str, str] = {}
+    placeholder_by_word: dict[str, str] = {}
 
-    def mask_field(field: re.Match[str]) -> str:
-        mask_word = f"\0{len(fields)}\0"
-        fields[mask_word] = field[0]
+    def mask_placeholder(match: re.Match[str]) -> str:
+        mask_word = f"\0{len(placeholder_by_word)}\0"
+        placeholder_by_word[mask_word] = match[0]
         return mask_word
 
-    masked_text = _FIELD.sub(mask_field, text)
-    return masked_text, lambda part: _MASKED_FIELD.sub(
-        lambda match: fields.get(match[0], match[0]), part
+    masked_text = _PLACEHOLDER.sub(mask_placeholder, text)
+    return masked_text, lambda part: _MASK_WORD.sub(
+        lambda match: placeholder_by_word.get(match[0], match[0]), part
     )
 
 
@@ -163,8 +164,8 @@ def only_expression(text: str) -> str | None:
     >>> only_expression("{{ city.name }}"), only_expression("In {{city}}")
     ('city.name', None)
     """
-    field = _FIELD.fullmatch(text.strip())
-    return field["root"] + field["path"] if field and field["spec"] is None else None
+    match = _PLACEHOLDER.fullmatch(text.strip())
+    return match["root"] + match["path"] if match and match["spec"] is None else None
 
 
 def own_names(namespace: Mapping[str, object]) -> list[str]:
@@ -183,18 +184,18 @@ def own_names(namespace: Mapping[str, object]) -> list[str]:
 
 def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:
     """Return whether an expression begins with a name in the namespace."""
-    field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
-    return field is not None and field["spec"] is None and field["root"] in namespace
+    match = _PLACEHOLDER.fullmatch(f"{{{{{expression}}}}}")
+    return match is not None and match["spec"] is None and match["root"] in namespace
 
 
 def _resolve_path(
-    field: re.Match[str], namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
+    match: re.Match[str], namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
 ) -> object:
     """Return the value of a placeholder, after checking each value along its path."""
-    value = _root_value(field["root"], namespace)
+    value = _root_value(match["root"], namespace)
     # Each value is checked, because an attribute of a forbidden value may reveal that value.
-    refuse(field["root"], value, forbidden_types)
-    for access in _accesses(field):
+    refuse(match["root"], value, forbidden_types)
+    for access in _accesses(match):
         value = _follow(access, value)
         refuse(access.path, value, forbidden_types)
     return value
@@ -215,9 +216,9 @@ def _root_value(name: str, namespace: Mapping[str, object]) -> object:
         ) from None
 
 
-def _accesses(field: re.Match[str]) -> Iterator[_Access]:
-    for access in _ACCESSES.finditer(field["path"]):
-        owner = field["root"] + field["path"][: access.start()]
+def _accesses(placeholder_match: re.Match[str]) -> Iterator[_Access]:
+    for access in _ACCESSES.finditer(placeholder_match["path"]):
+        owner = placeholder_match["root"] + placeholder_match["path"][: access.start()]
         index, attribute = access["index"], access["attribute"]
         key = int(index) if index else attribute or access["key"]
         yield _Access(owner, owner + access[0], key, is_attribute=attribute is not None)

@@ -9,7 +9,7 @@ from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.images import Image
-from gatewayx_nb.prompts.placeholders import Field, fields_of
+from gatewayx_nb.prompts.placeholders import Placeholder, split_template
 from gatewayx_nb.prompts.template import ROWS, FilledPrompt, to_image, to_text
 from gatewayx_nb.secrets import Secret
 
@@ -58,8 +58,8 @@ class RowTemplate:
     ) -> None:
         self.template, self._allows_missing = template, blank
         self._constants, self._table_rows = dict(constants or {}), table_rows
-        self._sources = list(fields_of(template))
-        self._parts: list[str | Field | Image] = list(map(self._fill_constant, self._sources))
+        self._sources = list(split_template(template))
+        self._parts: list[str | Placeholder | Image] = list(map(self._fill_constant, self._sources))
         self._names = [_simple_name(part) for part in self._parts]
         self._is_simple = all(
             name is not None or isinstance(part, str)
@@ -75,18 +75,18 @@ class RowTemplate:
     @property
     def has_placeholder(self) -> bool:
         """Whether any placeholder is filled for each row, so that the text can differ."""
-        return any(True for _ in self._fields())
+        return any(True for _ in self._placeholders())
 
     @property
     def columns(self) -> list[str]:
         """The columns that the template uses, without duplicates."""
-        names = map(_column_of, self._fields())
+        names = map(_column_of, self._placeholders())
         return list(dict.fromkeys(name for name in names if name is not None))
 
     @property
     def names_whole_row(self) -> bool:
         """Whether a placeholder refers to the whole row rather than a column."""
-        return any(_column_of(field) is None for field in self._fields())
+        return any(_column_of(placeholder) is None for placeholder in self._placeholders())
 
     @property
     def constants_digest(self) -> str:
@@ -94,7 +94,7 @@ class RowTemplate:
         filled_parts = [
             part if isinstance(part, str) else hashlib.sha256(part.data).hexdigest() + part.url
             for part, source in zip(self._parts, self._sources, strict=True)
-            if isinstance(source, Field) and not isinstance(part, Field)
+            if isinstance(source, Placeholder) and not isinstance(part, Placeholder)
         ]
         content = repr(filled_parts).encode("utf-8", "backslashreplace")
         return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH] if filled_parts else ""
@@ -124,38 +124,46 @@ class RowTemplate:
             return FilledPrompt(text)
         texts: list[str] = []
         loaded_images: list[Image] = []
-        names: list[str] = []
+        image_names: list[str] = []
         namespace = _Namespace(row)
         for part, source in zip(self._parts, self._sources, strict=True):
-            content = self._fill_field(part, namespace) if isinstance(part, Field) else part
+            content = (
+                self._fill_placeholder(part, namespace) if isinstance(part, Placeholder) else part
+            )
             if isinstance(content, Image):
                 loaded_images.append(content)
-                names.append(source.name if isinstance(source, Field) else "")
+                image_names.append(source.name if isinstance(source, Placeholder) else "")
                 content = f"[image {len(loaded_images)}]"
             texts.append(content)
-        return FilledPrompt("".join(texts), tuple(loaded_images), tuple(names))
+        return FilledPrompt("".join(texts), tuple(loaded_images), tuple(image_names))
 
-    def _fill_constant(self, part: str | Field) -> str | Field | Image:
+    def _fill_constant(self, part: str | Placeholder) -> str | Placeholder | Image:
         """Return the text or image of a constant's placeholder; return other parts unchanged."""
         if isinstance(part, str) or part.root not in self._constants:
             return part
         return self._write_value(part, part.value(self._constants, _FORBIDDEN_TYPES))
 
-    def _fill_field(self, field: Field, namespace: Mapping[str, object]) -> str | Image:
+    def _fill_placeholder(
+        self, placeholder: Placeholder, namespace: Mapping[str, object]
+    ) -> str | Image:
         """Return the text or the image for a placeholder, from the values of a row."""
-        value = field.value(namespace, _FORBIDDEN_TYPES)
+        value = placeholder.value(namespace, _FORBIDDEN_TYPES)
         return (
-            self._missing_text(field.name) if is_missing(value) else self._write_value(field, value)
+            self._missing_text(placeholder.name)
+            if is_missing(value)
+            else self._write_value(placeholder, value)
         )
 
-    def _write_value(self, field: Field, value: object) -> str | Image:
+    def _write_value(self, placeholder: Placeholder, value: object) -> str | Image:
         # With a format specification, a value is text even if it could be drawn.
-        if field.spec or not images.is_drawable(value):
-            return to_text(field.name, value, field.spec, self._table_rows, _FORBIDDEN_TYPES)
-        return to_image(field.name, value)
+        if placeholder.spec or not images.is_drawable(value):
+            return to_text(
+                placeholder.name, value, placeholder.spec, self._table_rows, _FORBIDDEN_TYPES
+            )
+        return to_image(placeholder.name, value)
 
-    def _fields(self) -> Iterator[Field]:
-        return (part for part in self._parts if isinstance(part, Field))
+    def _placeholders(self) -> Iterator[Placeholder]:
+        return (part for part in self._parts if isinstance(part, Placeholder))
 
     def _fill_fast(self, row: Mapping[Any, object]) -> str | None:
         """Return the filled text if all values are str or int, otherwise ``None``."""
@@ -221,18 +229,18 @@ class _Namespace(dict[str, Any]):
 
 def placeholder_roots(template: str) -> list[str]:
     """Return the names at the beginning of a template's placeholders, without duplicates."""
-    fields = (part for part in fields_of(template) if isinstance(part, Field))
-    return list(dict.fromkeys(field.root for field in fields))
+    placeholders = (part for part in split_template(template) if isinstance(part, Placeholder))
+    return list(dict.fromkeys(placeholder.root for placeholder in placeholders))
 
 
-def _simple_name(part: str | Field | Image) -> str | None:
+def _simple_name(part: str | Placeholder | Image) -> str | None:
     """Return the column if a placeholder is only the name of a column, otherwise ``None``."""
-    if not isinstance(part, Field) or part.spec:
+    if not isinstance(part, Placeholder) or part.spec:
         return None
     return _column_of(part) if not part.path or part.is_item_of(ROW) else None
 
 
-def _column_of(part: Field) -> str | None:
+def _column_of(part: Placeholder) -> str | None:
     """Return the column to which a placeholder refers; ``None`` for the whole row."""
     if part.root != ROW:
         return part.root

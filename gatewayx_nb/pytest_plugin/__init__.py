@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SANITIZE = Path(__file__).with_name("nbval.cfg")
 """Rules for outputs that differ between runs of a notebook, for ``--nbval-sanitize-with``."""
 
-_HAS_PASSED = pytest.StashKey[bool]()
+_HAS_PASSED_KEY = pytest.StashKey[bool]()
 """Whether a test has passed."""
 
 
@@ -83,7 +83,7 @@ def pytest_runtest_makereport(
     """Remember whether a test has passed."""
     report = yield
     if call.when == "call":
-        item.stash[_HAS_PASSED] = report.passed
+        item.stash[_HAS_PASSED_KEY] = report.passed
     return report
 
 
@@ -111,14 +111,14 @@ def gatewayx_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     with _pools(config).default_cassette(path, mode, node, tools=arguments.tools) as cassette:
         yield cassette
         # A file in a marker may be shared with tests that are not running now.
-        unused = 0
-        if node.stash.get(_HAS_PASSED, False) and not arguments.path:
+        unused_count = 0
+        if node.stash.get(_HAS_PASSED_KEY, False) and not arguments.path:
             if is_recording:
                 cassette.prune()
-            unused = len(cassette.unused)
+            unused_count = len(cassette.unused)
         entries = len(cassette)
     remedy = f"`pytest --gatewayx-record {shlex.quote(node.nodeid)}` removes them."
-    report_unused(node, path, unused, entries, "the test", remedy)
+    report_unused(node, path, unused_count, entries, "the test", remedy)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def marker_of(item: pytest.Item) -> MarkerArguments:
         except TypeError:
             passed = ", ".join(map(repr, [*marker.args, *marker.kwargs]))
             pytest.fail(
-                f"@pytest.mark.gatewayx takes path, mode and tools, got {passed}.", pytrace=False
+                f"@pytest.mark.gatewayx accepts path, mode and tools, got {passed}.", pytrace=False
             )
         if problem := _pools(item.config).marker_problem(path, mode, tools):
             pytest.fail(f"@pytest.mark.gatewayx: {problem}", pytrace=False)

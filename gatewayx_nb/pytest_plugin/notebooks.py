@@ -87,8 +87,8 @@ class NotebookCassettes:
                 remedy = (
                     "After Run All, prune the cassette in the notebook, and do not save that cell."
                 )
-                unused = len(usage.unused)
-                report_unused(item, cassette, unused, usage.entries, "the notebook", remedy)
+                unused_count = len(usage.unused)
+                report_unused(item, cassette, unused_count, usage.entries, "the notebook", remedy)
         return result
 
     def _report_path(self, item: pytest.Item) -> Path:

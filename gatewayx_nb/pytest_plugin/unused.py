@@ -21,27 +21,26 @@ class UnusedCassetteWarning(UserWarning):
 
 
 def report_unused(  # noqa: PLR0913, PLR0917 - the parts of a sentence
-    item: pytest.Item, path: Path, unused: int, entries: int, consumer: str, remedy: str
+    item: pytest.Item, path: Path, unused_count: int, entry_count: int, consumer: str, remedy: str
 ) -> None:
     """Warn about a cassette's unused entries or fail the item, depending on the option.
 
     Args:
         item: The test, or the last cell of a notebook.
         path: The cassette.
-        unused: The number of entries that were not used.
-        entries: The number of all entries.
+        unused_count: The number of entries that were not used.
+        entry_count: The number of all entries.
         consumer: What did not use them: ``"the test"`` or ``"the notebook"``.
         remedy: How to remove the entries.
     """
     level = item.config.getoption("--gatewayx-unused")
-    if level == "ignore" or not unused:
+    if level == "ignore" or not unused_count:
         return
     shown_path = _short_path(item.config, path)
-    used_share = f"{unused} of {entries} {'entry' if entries == 1 else 'entries'}"
-    message = (
-        f"{shown_path}: {used_share} {'was' if unused == 1 else 'were'} not used by {consumer}."
-    )
-    if unused == entries:
+    unused_share = f"{unused_count} of {entry_count} {'entry' if entry_count == 1 else 'entries'}"
+    verb = "was" if unused_count == 1 else "were"
+    message = f"{shown_path}: {unused_share} {verb} not used by {consumer}."
+    if unused_count == entry_count:
         remedy = "Delete the file if no model should be called."  # without calls, nothing is pruned
     if level == "error":
         pytest.fail(f"{message} {remedy}", pytrace=False)

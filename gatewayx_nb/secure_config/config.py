@@ -157,7 +157,7 @@ class Config:
         Raises:
             ConfigError: If an environment variable in a header is not set or invalid.
         """
-        user_headers, project_headers = self._own_headers(engine)
+        user_headers, project_headers = self._user_and_project_headers(engine)
         return headers.expand(user_headers | project_headers, self.env, engine)
 
     def header_permissions(self, engine: str) -> Iterator[Permission]:
@@ -165,7 +165,7 @@ class Config:
 
         A header may contain the values of the user's variables.
         """
-        user_headers, project_headers = self._own_headers(engine)
+        user_headers, project_headers = self._user_and_project_headers(engine)
         if added_headers := {
             name: project_headers[name]
             for name in sorted(project_headers)
@@ -174,7 +174,7 @@ class Config:
             source = f"[engines.{engine}] headers in its settings"
             yield Permission(engine, option_target("headers", added_headers), source)
 
-    def _own_headers(self, engine: str) -> tuple[dict[str, str], dict[str, str]]:
+    def _user_and_project_headers(self, engine: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return the user's and the project's headers by lower-case name, not expanded."""
         user_headers, project_headers = (
             {

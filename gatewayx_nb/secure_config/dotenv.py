@@ -48,13 +48,13 @@ class DotenvLine(NotPicklable):
         text: The unchanged line, with its line ending.
         name: The name that it sets, if any.
         value: The unchanged value that it sets; ``${…}`` is not expanded.
-        broken: Whether it is neither an assignment, nor empty, nor a comment.
+        is_broken: Whether it is neither an assignment, nor empty, nor a comment.
     """
 
     text: str = field(repr=False)
     name: str | None = None
     value: str | None = field(default=None, repr=False)
-    broken: bool = False
+    is_broken: bool = False
 
 
 def parse_lines(text: str) -> list[DotenvLine]:
@@ -72,7 +72,7 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
     broken_lines: list[int] = []
     numbers_by_name: defaultdict[str, list[int]] = defaultdict(list)
     for number, line in enumerate(lines, start=1):
-        if line.broken:
+        if line.is_broken:
             broken_lines.append(number)
         elif line.name and _NAME.fullmatch(line.name):  # any other name may be part of a key
             numbers_by_name[line.name].append(number)
@@ -118,14 +118,14 @@ def without_name(text: str, name: str) -> str:
 
 def _parse_line(text: str) -> DotenvLine:
     if _LONG_BLANK.search(text):
-        return DotenvLine(text, broken=True)
+        return DotenvLine(text, is_broken=True)
     binding = next(parse_stream(io.StringIO(text, newline="")), None)
     if binding is None:  # only a byte order mark
         return DotenvLine(text)
     if binding.error or (
         binding.key and (binding.value is None or _UNREADABLE_CHARACTER.search(text))
     ):
-        return DotenvLine(text, broken=True)
+        return DotenvLine(text, is_broken=True)
     return DotenvLine(text, binding.key, binding.value)
 
 

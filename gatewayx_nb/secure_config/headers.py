@@ -50,11 +50,11 @@ def header_problem(name: str, value: object) -> str:
     if name.lower() in RESERVED_HEADERS:
         return "is reserved: the engine itself sets it"
     if not isinstance(value, str) or not value.strip():
-        return f"must be a string that is not blank, got {short_repr(value)}"
+        return f"must be a non-blank string, got {short_repr(value)}"
     if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE_LENGTH:
         return (
-            f"must be at most {_MAX_VALUE_LENGTH:,} characters of printable ASCII, without line"
-            " breaks"
+            f"must consist of at most {_MAX_VALUE_LENGTH:,} characters of printable ASCII, without"
+            " line breaks"
         )
     if not all(any(match.groups()) for match in _REFERENCE.finditer(value)):
         return "has a `$` that is not followed by a variable; write `$$` for a dollar sign"
@@ -62,18 +62,18 @@ def header_problem(name: str, value: object) -> str:
     return f"contains ${secret}, which may be a key" if secret else ""
 
 
-def first_problem(headers: Mapping[str, object], *, is_one_file: bool) -> str:
+def first_problem(headers: Mapping[str, object], *, are_from_one_file: bool) -> str:
     """Return why an engine's headers are invalid; empty if they are valid.
 
     Args:
         headers: The headers in the settings.
-        is_one_file: Whether the headers come from one file, which must not contain a name twice in
-            different cases.
+        are_from_one_file: Whether the headers come from one file, which must not contain the same
+            name in different letter cases.
     """
     if len(headers) > _MAX_HEADERS:
-        return f"must be at most {_MAX_HEADERS}, got {len(headers)}"
-    if is_one_file and len({name.lower() for name in headers}) < len(headers):
-        return "must not contain a name twice"
+        return f"must have at most {_MAX_HEADERS} entries, got {len(headers)}"
+    if are_from_one_file and len({name.lower() for name in headers}) < len(headers):
+        return "must not contain the same name twice"
     problems = ((name, header_problem(name, value)) for name, value in headers.items())
     return next((f"{short_repr(name)} {problem}" for name, problem in problems if problem), "")
 
@@ -99,15 +99,16 @@ def expand(headers: Mapping[str, str], env: Mapping[str, str], engine: str) -> d
         value = "$" if match[1] else env.get(name, "").strip()
         if not value:
             raise ConfigError(
-                f"the variable ${name}, used in [engines.{engine}] headers, is not set.",
-                hint=f"Set {name} in the environment, or change headers in the settings.",
+                f"the variable ${name}, used in the headers of [engines.{engine}], is not set.",
+                hint=f"Set {name} in the environment, or change the headers in the settings.",
                 engine=engine,
             )
         if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE_LENGTH:
             raise ConfigError(
-                f"the variable ${name}, used in [engines.{engine}] headers, must be at most"
-                f" {_MAX_VALUE_LENGTH:,} characters of printable ASCII, without line breaks.",
-                hint=f"Change {name} in the environment, or headers in the settings.",
+                f"the variable ${name}, used in the headers of [engines.{engine}], must consist of"
+                f" at most {_MAX_VALUE_LENGTH:,} characters of printable ASCII, without line"
+                " breaks.",
+                hint=f"Change {name} in the environment, or the headers in the settings.",
                 engine=engine,
             )
         return value
@@ -127,7 +128,7 @@ def check_no_key(headers: Mapping[str, str], keys: Iterable[str], engine: str) -
         if redact(value, keys) != value or any(map(vendor_of_key, words)):
             raise ConfigError(
                 f"[engines.{engine}] headers: the value of {name!r} contains a key, which would go"
-                " to a server that must not know it; nothing was sent.",
+                " to a server that must not receive it; nothing was sent.",
                 hint="Use another value; the engine already sends its own key.",
                 engine=engine,
             )

@@ -388,7 +388,8 @@ class _Reader:
     """Reads typed values from a parsed file; raises an error if a type does not match."""
 
     def __init__(self, path: Path | None) -> None:
-        self.file_label, self._is_one_file = str(path or "config/gatewayx.toml"), path is not None
+        self.file_label = str(path or "config/gatewayx.toml")
+        self._reads_one_file = path is not None
 
     def reject_unknown(self, table: TomlTable, name: str) -> None:
         known_names = _KNOWN_NAMES[name]
@@ -433,7 +434,7 @@ class _Reader:
         for setting in ENGINE_SETTINGS:
             self.value(setting, options)
         extra_headers = self.table(options, "headers")
-        if problem := headers.first_problem(extra_headers, is_one_file=self._is_one_file):
+        if problem := headers.first_problem(extra_headers, are_from_one_file=self._reads_one_file):
             raise ConfigError(
                 f"[engines.{name}] headers in {self.file_label}: {problem}.",
                 hint='For example, headers = {"x-team" = "$TEAM"}.',
@@ -456,10 +457,10 @@ class _Reader:
             )
         server = self.table(table, name)
         known_names = [setting.name for setting in MCP_SETTINGS]
-        if unknown := [key for key in server if key not in known_names]:
+        if unknown_names := [key for key in server if key not in known_names]:
             raise ConfigError(
-                f"unknown setting '[mcp.{name}] {unknown[0]}' in {self.file_label}."
-                f"{did_you_mean(unknown[0], known_names)}",
+                f"unknown setting '[mcp.{name}] {unknown_names[0]}' in {self.file_label}."
+                f"{did_you_mean(unknown_names[0], known_names)}",
                 hint=f"Valid settings: {', '.join(known_names)}.",
                 topic="unknown-setting",
             )

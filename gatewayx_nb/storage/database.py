@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _STEPS_BETWEEN_CHECKS = 10_000
 """Number of SQLite's virtual-machine instructions between checks of the deadline: about 1 ms."""
 
-_LIMITS = {
+_SQLITE_LIMITS = {
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 100,
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 20,
@@ -102,7 +102,7 @@ def connect(
         uri=True,
     )
     with closed_on_error(database):
-        for category, limit in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_bytes}.items():
+        for category, limit in {**_SQLITE_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_bytes}.items():
             database.setlimit(category, limit)
         # By default, text that is not UTF-8 raises an error.
         database.text_factory = functools.partial(str, encoding="utf-8", errors="replace")

@@ -124,7 +124,9 @@ def config_error(path: Path, error: Exception, action: str) -> ConfigError:
         hint = Hint("run_again")
     elif not database.is_unusable(error):
         hint = "Free some space, make the file writable, or set another `folder` in `[storage]`."
-    return ConfigError(plain(f"the results {str(path)!r} cannot be {action}: {error}."), hint=hint)
+    return ConfigError(
+        plain(f"the results file {str(path)!r} cannot be {action}: {error}."), hint=hint
+    )
 
 
 def is_busy(error: Exception) -> bool:

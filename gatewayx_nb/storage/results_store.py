@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage.job_record import JobRecord, StoredRow
 
 _EXIT_TIMEOUT = 5.0
-"""Seconds to wait, when the interpreter exits, for the last rows, which a full disk may delay."""
+"""Maximum seconds to wait at exit for the last rows, which a full disk may delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +171,8 @@ class ResultsStore:
             self._is_untracked = not (self.path.exists() and may_be_tracked(self.path))
         if not self._is_untracked:
             raise ConfigError(
-                f"the results {str(self.path)!r} may be part of a repository, so somebody else"
-                " may have written their answers.",
+                f"the results file {str(self.path)!r} may be part of a repository, so somebody"
+                " else may have written the answers in it.",
                 hint="Move the file away:"
                 f" `mv {quoted_path(self.path)} {quoted_path(self.path)}.off`.",
                 topic="tracked-results",

@@ -188,14 +188,14 @@ class ResultsWriter:
             self._counts -= Counter(job for job, _ in batch)  # a count of 0 is removed
 
     def _report_durable(self, batch: Batch) -> None:
-        by_job: dict[JobResults, list[StoredRow]] = {}
+        rows_by_job: dict[JobResults, list[StoredRow]] = {}
         for job, row in batch:
-            by_job.setdefault(job, []).append(row)
-        for job, rows in by_job.items():
+            rows_by_job.setdefault(job, []).append(row)
+        for job, rows in rows_by_job.items():
             self._call_logging_errors(job.on_durable, rows)
 
     def _report_failure(self, error: BaseException) -> None:
-        problem = plain(f"the results {str(self._path)!r} cannot be written: {error}.")
+        problem = plain(f"the results file {str(self._path)!r} cannot be written: {error}.")
         if problem != self.problem:
             self.problem = problem
             log.warning("%s", problem)

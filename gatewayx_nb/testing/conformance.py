@@ -161,8 +161,15 @@ def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tup
     if subject.dialect is None:
         return [*STATIC_RULES, *FAULT_RULES, *FINAL_RULES], _NO_DIALECT
     has_tools = "tools" in (subject.type.features or ()) and subject.dialect.call
-    tools = TOOL_RULES if has_tools else ()
-    return [*STATIC_RULES, *ANSWER_RULES, *STREAM_RULES, *tools, *FAULT_RULES, *FINAL_RULES], ""
+    tool_rules = TOOL_RULES if has_tools else ()
+    return [
+        *STATIC_RULES,
+        *ANSWER_RULES,
+        *STREAM_RULES,
+        *tool_rules,
+        *FAULT_RULES,
+        *FINAL_RULES,
+    ], ""
 
 
 def _broken_rules(

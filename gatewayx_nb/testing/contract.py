@@ -78,18 +78,24 @@ async def _model_name(subject: EngineUnderTest) -> str | None:
 )
 async def _keywords(subject: EngineUnderTest) -> str | None:
     parameters = inspect.signature(subject.type.generate).parameters.values()
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    return None if takes_any else f"it is `generate{inspect.signature(subject.type.generate)}`"
+    accepts_any_keyword = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return (
+        None
+        if accepts_any_keyword
+        else f"it is `generate{inspect.signature(subject.type.generate)}`"
+    )
 
 
 @rule(STATIC_RULES, "the methods that a pool awaits are `async def`", "Write `async` before `def`.")
 async def _coroutines(subject: EngineUnderTest) -> str | None:
     # `generate` and `health_check` may be plain methods.
     names = ("generate_response", "cleanup", "models", "embed")
-    sync = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
+    plain_methods = [
+        name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))
+    ]
     if inspect.isgeneratorfunction(subject.type.stream):  # otherwise, a plain method is valid
-        sync.append("stream")
-    return f"these are not: {', '.join(sync)}" if sync else None
+        plain_methods.append("stream")
+    return f"these are not: {', '.join(plain_methods)}" if plain_methods else None
 
 
 @rule(
@@ -112,8 +118,8 @@ async def _secret(subject: EngineUnderTest) -> str | None:
     engine = subject.engine
     shown_texts = {"repr()": repr(engine), "str()": str(engine), "vars()": repr(vars(engine))}
     shown_texts["a pickle"] = _pickled(engine)
-    leaks = [name for name, text in shown_texts.items() if subject.key in text]
-    return f"it was found in {', '.join(leaks)}" if leaks else None
+    leaking_names = [name for name, text in shown_texts.items() if subject.key in text]
+    return f"it was found in {', '.join(leaking_names)}" if leaking_names else None
 
 
 def _pickled(engine: object) -> str:

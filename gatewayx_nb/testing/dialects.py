@@ -86,8 +86,8 @@ def dialect_of(engine: type) -> DialectSample | None:
     'cohere'
     """
     # Compare classes by name, so that this module need not import them.
-    by_base = {dialect.base: dialect for dialect in DIALECTS}
-    dialects = (by_base.get(base.__name__) for base in engine.__mro__)
+    dialect_by_base = {dialect.base: dialect for dialect in DIALECTS}
+    dialects = (dialect_by_base.get(base.__name__) for base in engine.__mro__)
     return next(filter(None, dialects), None)
 
 

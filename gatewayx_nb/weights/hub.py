@@ -81,7 +81,7 @@ def pull_from_hub(
     try:
         listing = hub.run("list", reference.repo)
     except TransportError as error:
-        if (model := _pulled_before(reference)) is None:
+        if (model := _find_pulled(reference)) is None:
             raise
         write_note(f"{model.name}: not checked for a newer version: {error.message}")
         return model
@@ -100,7 +100,7 @@ def pull_from_hub(
         raise _disk_error(download.name, error) from error
 
 
-def _pulled_before(reference: HubReference) -> LocalModel | None:
+def _find_pulled(reference: HubReference) -> LocalModel | None:
     """Return the model from an earlier pull of a reference; ``None`` if none or several match."""
     source_start = f"hf:{reference.repo}:{reference.choice}".lower()
     models = [

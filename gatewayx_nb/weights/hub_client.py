@@ -99,7 +99,7 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
     while True:
         start = part.stat().st_size if part.exists() else 0
         try:
-            _download_rest(metadata.location, part, headers, job["size"])
+            _download_remaining_bytes(metadata.location, part, headers, job["size"])
         except Exception as error:
             # `http_get` resumes after most failures, but not if the connection is reset or ends
             # normally.
@@ -110,7 +110,7 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
             return {}
 
 
-def _download_rest(url: str, part: Path, headers: dict[str, str], size: int) -> None:
+def _download_remaining_bytes(url: str, part: Path, headers: dict[str, str], size: int) -> None:
     """Download the part of a file that is missing."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import http_get
@@ -151,7 +151,7 @@ def _open_session(job: dict[str, Any]) -> None:
         """Refuse an HTML page that is sent instead of a file or a list."""
         content_type = response.headers.get("content-type", "")
         if response.is_success and content_type.partition(";")[0].strip().lower() == "text/html":
-            raise _InvalidResponseError("it is a page of HTML")
+            raise _InvalidResponseError("it is an HTML page")
 
     def new_client() -> Any:  # noqa: ANN401 - see above
         return client_class(

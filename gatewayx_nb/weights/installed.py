@@ -56,19 +56,19 @@ def pulled_models() -> list[LocalModel]:
     return sorted([*_from_catalogue(), *_from_hub()], key=lambda model: model.name)
 
 
-def callable_models(engine: str, default: str, own_file: Path | None) -> list[ModelInfo]:
+def callable_models(engine: str, default: str, user_file: Path | None) -> list[ModelInfo]:
     """Return the models that an engine can load; the default model is first.
 
     Args:
         engine: Name of the engine.
         default: Name of the engine's default model.
-        own_file: The user's own file, which replaces the catalogue's models.
+        user_file: The user's own file, which replaces the catalogue's models.
     """
     models = {model.name: model.size for model in pulled_models()}
-    if own_file is not None:
+    if user_file is not None:
         models = {name: size for name, size in models.items() if name not in catalogue()}
-        default = default if default in models else own_file.stem
-        models.setdefault(own_file.stem, own_file.stat().st_size)
+        default = default if default in models else user_file.stem
+        models.setdefault(user_file.stem, user_file.stat().st_size)
     infos = [ModelInfo(engine, name, name == default, size) for name, size in models.items()]
     return sorted(infos, key=lambda info: not info.default)
 
@@ -190,7 +190,7 @@ def remove(name: str) -> Path:
         raise ModelNotFoundError(
             f"no model {name!r} was pulled; on this machine: {available_names}."
             f"{did_you_mean(wanted_name, [model.name for model in models])}"
-            f"{_own_file_note(wanted_name)}",
+            f"{_user_file_note(wanted_name)}",
             hint=Hint("list_local_models"),
             model=name,
         )
@@ -214,7 +214,7 @@ def _pulled_path(name: str) -> Path | None:
     return folder if _MODEL_NAME.fullmatch(name) and folder.is_dir() else None
 
 
-def _own_file_note(name: str) -> str:
+def _user_file_note(name: str) -> str:
     """Return why the user's own file is not removed; empty if the name does not refer to it."""
     with contextlib.suppress(GatewayError):
         path = configured_path()

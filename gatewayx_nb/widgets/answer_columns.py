@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 # The grid has as many equal columns of at least 16em as fit, or one column on a narrow page.
-_GRID = {
+_GRID_LAYOUT = {
     "display": "grid",
     "grid_template_columns": "repeat(auto-fit, minmax(min(16em, 100%), 1fr))",
     "grid_gap": "1em",
@@ -112,7 +112,7 @@ class ComparisonRow:
         self._row, self._actions = row, actions
         self._input = ipywidgets.HTML()
         self._columns: list[AnswerColumn] = []
-        self._grid = ipywidgets.Box(layout=dict(_GRID))
+        self._grid = ipywidgets.Box(layout=dict(_GRID_LAYOUT))
         self._tie_button = button(
             "Tie", lambda: actions.vote(row, "tie"), "The answers are equally good"
         )

@@ -16,7 +16,7 @@ from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import escape, inline_code
 from gatewayx_nb.widgets.answer_columns import ComparisonRow
 from gatewayx_nb.widgets.controls import (
-    ROW,
+    ROW_LAYOUT,
     button,
     close_all,
     collapsible,
@@ -203,7 +203,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._selection, self._status = ipywidgets.HTML(), ipywidgets.HTML()
         self._answers = ipywidgets.VBox()
         self._results = ResultsPanel(self._save_results, lambda: self._results.show_code(self.code))
-        bar = ipywidgets.HBox([self._run_button, self._stop_button, self._mode], layout=dict(ROW))
+        bar = ipywidgets.HBox(
+            [self._run_button, self._stop_button, self._mode], layout=dict(ROW_LAYOUT)
+        )
         return [
             self._keyboard,
             *models,

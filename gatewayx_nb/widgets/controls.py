@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 _MARIMO_NOTE = (
-    "This widget works in Jupyter only. Here, replies and comparisons can be displayed:"
-    " `gx.compare(prompt, models=[…])`; `gx.status()` lists the engines."
+    "This widget works in Jupyter only. In marimo, use"
+    " `gx.compare(prompt, models=[…])` to compare replies, and `gx.status()` to list the engines."
 )
 LABEL_STYLE = {"description_width": "7em"}
 """The style of fields that are stacked vertically: all labels have the same width."""
 
-ROW = {"flex_flow": "row wrap", "align_items": "center"}
+ROW_LAYOUT = {"flex_flow": "row wrap", "align_items": "center"}
 """The layout of controls in a row that wraps if it is too narrow."""
 
 
@@ -101,9 +101,10 @@ def handle_in_current_thread(*widgets: ipywidgets.Widget) -> None:
     """Route messages from widgets and their children to the thread that handles this request.
 
     ipykernel 7.4 handles a widget's messages in the thread that was handling a request when the
-    widget last sent a message. Initially, this is the main thread, which runs the cell. A field
-    that has not sent a message since then would be updated later than a button that has sent one,
-    or only after a running cell has ended.
+    widget last sent a message. Initially, this is the main thread, which runs the cell. Without
+    this function, a field that last sent a message before this request would deliver its value
+    after a button's click, or only after a running cell has ended. Sending a trait again moves the
+    field to the current thread.
     """
     for widget in widgets:
         handle_in_current_thread(*getattr(widget, "children", ()))

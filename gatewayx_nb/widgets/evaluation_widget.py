@@ -14,7 +14,7 @@ from gatewayx_nb.html import details, escape, heading_html, preformatted_html, r
 from gatewayx_nb.replies import Reply, Usage
 from gatewayx_nb.text import counted
 from gatewayx_nb.widgets.controls import (
-    ROW,
+    ROW_LAYOUT,
     button,
     close_all,
     marimo_note,
@@ -42,7 +42,7 @@ _MAX_LISTED_ROWS = 500
 """Maximum number of rows in the list; a search finds further rows."""
 
 _RERUN_NOTE = "Run this cell again for the controls."
-_GRID = {
+_GRID_LAYOUT = {
     "display": "grid",
     "grid_template_columns": "repeat(auto-fit, minmax(min(16em, 100%), 1fr))",
     "grid_gap": "1em",
@@ -130,7 +130,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
             tooltips=["formatted", "as written by the model", "only the differences, word by word"],
             style={"button_width": "auto"},
         )
-        self._inputs, self._grid = ipywidgets.HTML(), ipywidgets.Box(layout=dict(_GRID))
+        self._inputs, self._grid = ipywidgets.HTML(), ipywidgets.Box(layout=dict(_GRID_LAYOUT))
         for control in (self._row_kind, self._score, self._search):
             control.observe(lambda _: self._filter(), "value")
         for control in (self._rows, self._mode):
@@ -139,8 +139,8 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
         return [
             Keyboard("gatewayx-view"),
             self._summary,
-            ipywidgets.HBox(filters, layout=dict(ROW)),
-            ipywidgets.HBox([self._rows, previous_button, next_button], layout=dict(ROW)),
+            ipywidgets.HBox(filters, layout=dict(ROW_LAYOUT)),
+            ipywidgets.HBox([self._rows, previous_button, next_button], layout=dict(ROW_LAYOUT)),
             self._mode,
             self._inputs,
             self._problem,

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.images import Image
 
-_WIDE = {"width": "auto"}
-_NARROW = {"max_width": "calc(100% - 4px)"}  # minus the margins
+_WIDE_LAYOUT = {"width": "auto"}
+_NARROW_LAYOUT = {"max_width": "calc(100% - 4px)"}  # minus the margins
 _MAX_REMEMBERED_PROMPTS, _MAX_LABEL_LENGTH = 20, 70
 _MAX_SAMPLES = 20
 
@@ -64,7 +64,7 @@ class ComparisonFields:
         self._other_options = {name: options[name] for name in options if name not in shown_names}
         self._prompts: list[str] = []
         self._images: dict[str, Image] = {}
-        self._supported: frozenset[str] = frozenset()
+        self._supported_names: frozenset[str] = frozenset()
         # The prompt is not synced on every keystroke, because it may be as large as a megabyte.
         self.prompt = _textarea(
             "Prompt", "Your prompt; {{name}} inserts the value of a variable", 4
@@ -94,7 +94,10 @@ class ComparisonFields:
         set_visible(self._remove_button, visible=False)
         self._image_list = ipywidgets.HTML()
         self._history = ipywidgets.Dropdown(
-            description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(LABEL_STYLE)
+            description="Earlier",
+            options=[("", -1)],
+            layout=dict(_WIDE_LAYOUT),
+            style=dict(LABEL_STYLE),
         )
         set_visible(self._history, visible=False)
         self._history.observe(lambda change: self._restore_prompt(change["new"]), "value")
@@ -118,7 +121,9 @@ class ComparisonFields:
         return ComparisonRequest(
             prompt=self.prompt.value,
             references=references,
-            options=parse_fields(self._other_options, self._system.value, texts, self._supported),
+            options=parse_fields(
+                self._other_options, self._system.value, texts, self._supported_names
+            ),
             images=dict(self._images),
             inputs=parse_inputs(self._inputs.value),
             samples=self._samples.value,
@@ -135,10 +140,12 @@ class ComparisonFields:
             features: The features of each selected model.
         """
         models = list(features)
-        supported = self._supported = frozenset.intersection(*models) if models else frozenset()
+        supported_names = self._supported_names = (
+            frozenset.intersection(*models) if models else frozenset()
+        )
         for name, text in self._parameters.items():
-            set_visible(text, visible=name in supported)
-        set_visible(self._system, visible="system" in supported)
+            set_visible(text, visible=name in supported_names)
+        set_visible(self._system, visible="system" in supported_names)
         set_visible(self._upload, visible=any("images" in model for model in models))
 
     def remember(self, prompt: str) -> None:
@@ -193,13 +200,13 @@ def _textarea(label: str, placeholder: str, rows: int) -> ipywidgets.Textarea:
         placeholder=placeholder,
         rows=rows,
         continuous_update=False,
-        layout=dict(_WIDE),
+        layout=dict(_WIDE_LAYOUT),
         style=dict(LABEL_STYLE),
     )
 
 
 def _narrow_field(widget_class: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
-    return widget_class(layout=dict(_NARROW), style=dict(LABEL_STYLE), **traits)
+    return widget_class(layout=dict(_NARROW_LAYOUT), style=dict(LABEL_STYLE), **traits)
 
 
 def _field_text(value: object) -> str:

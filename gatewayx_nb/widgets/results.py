@@ -9,7 +9,7 @@ import ipywidgets
 from gatewayx_nb.comparisons import FILE_FORMATS, dispersion
 from gatewayx_nb.html import escape, highlight, table_html
 from gatewayx_nb.text import shorten
-from gatewayx_nb.widgets.controls import LABEL_STYLE, ROW, button, set_visible
+from gatewayx_nb.widgets.controls import LABEL_STYLE, ROW_LAYOUT, button, set_visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ class ResultsPanel:
         self.box = ipywidgets.VBox(
             [
                 self._tables,
-                ipywidgets.HBox(controls, layout=dict(ROW)),
+                ipywidgets.HBox(controls, layout=dict(ROW_LAYOUT)),
                 self._copy_button,
                 self._code,
             ]

@@ -163,7 +163,7 @@ LONG = ["x" * 10_000]
         ("gx.cassette('replay')", 'cassette("cassettes/NAME.jsonl", mode="replay")'),
         ("gx.chat(LONG)", "model must be one reference"),
         ("gx.chat(system=3)", "system must be a str, got 3"),
-        ("gx.chat(name=3)", "a chat's name must be 1 to 64 letters, digits"),
+        ("gx.chat(name=3)", "a chat's name must consist of 1 to 64 letters, digits"),
         ('gx.compare("hi", 3)', "models must be one or more references, got 3"),
         ('gx.compare("hi", [LONG])', "models must be one or more references, got"),
         ("gx.compare_view(LONG)", "prompt must be a str, got"),

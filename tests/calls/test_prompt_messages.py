@@ -126,7 +126,7 @@ def ask(engine):
         ([{"role": "tool", "content": "x"}], r"messages\[0\]\.tool_call_id is missing"),
         (
             [{"role": "tool", "tool_call_id": 3, "content": "x"}],
-            r"messages\[0\]: id and name of a tool result must be a str, got 3",
+            r"messages\[0\]: the id and name of a tool result must be strings, got 3",
         ),
         (
             [{"role": "tool", "tool_call_id": "a", "content": "x"}],

@@ -149,7 +149,7 @@ def test_a_file_with_very_many_scores_is_refused(saved):
     def add(content):
         content["cells"][0]["scores"] = {str(number): {"value": 1} for number in range(1_000)}
 
-    with pytest.raises(ConfigError, match="1,001 different scores, and at most 1,000"):
+    with pytest.raises(ConfigError, match="1,001 different scores, but at most 1,000"):
         gx.load_evaluation(saved(add))
 
 

@@ -103,7 +103,9 @@ def test_a_relative_folder_is_not_used(project, monkeypatch, path):
             pool.ask("hi", "openai")
 
     (problem,) = problems
-    assert f"must be absolute paths, got {str(Path(path))!r}, which is ignored." in problem
+    assert (
+        f"must contain only absolute paths, got {str(Path(path))!r}, which is ignored." in problem
+    )
 
 
 def test_the_home_folder_may_be_abbreviated(project, tmp_path, monkeypatch):

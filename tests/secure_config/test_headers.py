@@ -40,8 +40,8 @@ def test_headers_are_accepted(tmp_path, toml):
         (r'{"x\r\ny" = "a"}', "is not a valid header name"),
         ('{"ü" = "a"}', "is not a valid header name"),
         ('{"' + "x" * 101 + '" = "a"}', "is not a valid header name"),
-        ('{"x-team" = 5}', "'x-team' must be a string that is not blank, got 5"),
-        ('{"x-team" = " "}', "must be a string that is not blank"),
+        ('{"x-team" = 5}', "'x-team' must be a non-blank string, got 5"),
+        ('{"x-team" = " "}', "must be a non-blank string"),
         (r'{"x-team" = "a\r\nauthorization: b"}', "of printable ASCII, without line breaks"),
         (r'{"x-team" = "a\u0000"}', "of printable ASCII"),
         ('{"x-team" = "ü"}', "of printable ASCII"),
@@ -49,8 +49,8 @@ def test_headers_are_accepted(tmp_path, toml):
         ('{"x-team" = "$"}', "write `\\$\\$` for a dollar sign"),
         ('{"x-team" = "${TEAM"}', "write `\\$\\$` for a dollar sign"),
         ('{"x-team" = "$5"}', "write `\\$\\$` for a dollar sign"),
-        ('{"x-team" = "a", "X-Team" = "b"}', "must not contain a name twice"),
-        ("{" + ", ".join(f"x{n} = 'a'" for n in range(21)) + "}", "at most 20, got 21"),
+        ('{"x-team" = "a", "X-Team" = "b"}', "must not contain the same name twice"),
+        ("{" + ", ".join(f"x{n} = 'a'" for n in range(21)) + "}", "at most 20 entries, got 21"),
     ],
 )
 def test_invalid_headers_are_named(tmp_path, toml, message):
@@ -88,7 +88,7 @@ def test_variables_are_replaced():
 
 @pytest.mark.parametrize("env", [{}, {"TEAM": ""}, {"TEAM": " "}])
 def test_an_undefined_variable_is_named(env):
-    message = r"the variable \$TEAM, used in \[engines.grok\] headers, is not set"
+    message = r"the variable \$TEAM, used in the headers of \[engines.grok\], is not set"
     with pytest.raises(ConfigError, match=message):
         expand({"x-team": "a $TEAM"}, env, "grok")
 

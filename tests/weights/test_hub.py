@@ -254,10 +254,10 @@ FAULTS = [
         "list is HTML",
         lambda hub: hub.html.add("api"),
         TransportError,
-        r"^the hub http://127.0.0.1:\d+ sent an invalid response: it is a page of HTML\.",
+        r"^the hub http://127.0.0.1:\d+ sent an invalid response: it is an HTML page\.",
     ),
-    Fault("head is HTML", lambda hub: hub.html.add("head"), TransportError, "a page of HTML"),
-    Fault("file is HTML", lambda hub: hub.html.add("cdn"), TransportError, "a page of HTML"),
+    Fault("head is HTML", lambda hub: hub.html.add("head"), TransportError, "an HTML page"),
+    Fault("file is HTML", lambda hub: hub.html.add("cdn"), TransportError, "an HTML page"),
     Fault(
         "server error",
         lambda hub: setattr(hub, "status", 503),
