@@ -149,19 +149,19 @@ class ChatSlot:
     Attributes:
         chat: The conversation.
         cell: ID of the cell, if the front end provides it.
-        adds: Whether the reply is added to the conversation.
+        adds_turn: Whether the reply is added to the conversation.
         continued: The reply that the call continues and whose turn it replaces; ``None`` for a new
             turn.
     """
 
     chat: Chat
     cell: str | None
-    adds: bool = True
+    adds_turn: bool = True
     continued: Reply | None = None
 
     def without_adding(self) -> ChatSlot:
         """Return the position for a request whose reply is not added to the conversation."""
-        return replace(self, adds=False)
+        return replace(self, adds_turn=False)
 
     @property
     def model(self) -> str | None:
@@ -202,7 +202,7 @@ class ChatSlot:
 
     def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
         """Add the turn at its position, replacing the same cell's turn; keep later turns."""
-        if not self.adds:
+        if not self.adds_turn:
             return
         # Compute the index now, because another call may have added a turn since this call began.
         index = self.index

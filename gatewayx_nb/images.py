@@ -17,7 +17,7 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import plain, shorten
 
-LIMIT = 20 * 1024 * 1024
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """Maximum image size in bytes; providers' own limits are between 5 MB (Anthropic) and 50 MB
 (OpenAI) of encoded data."""
 
@@ -39,7 +39,7 @@ _PNG_MODES = {mode: mode for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"
 https://pillow.readthedocs.io/en/stable/handbook/concepts.html#modes
 """
 
-_SOURCES = "a path, bytes, an https URL, a matplotlib figure or a PIL image"
+_SOURCE_KINDS = "a path, bytes, an https URL, a matplotlib figure or a PIL image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def load(source: object) -> Image:
     if isinstance(source, PILImage):
         return _checked_image(_to_png(source), "the image")
     raise UsageError(
-        f"image must be {_SOURCES}, got {type(source).__name__}.",
+        f"an image must be {_SOURCE_KINDS}, got {type(source).__name__}.",
         hint=Hint("set_option", option="images", value=["plot.png"]),
     )
 
@@ -278,7 +278,8 @@ def _read_file(path: Path) -> bytes:
             reason = "it is a folder" if path.is_dir() else "it is not a regular file"
         else:
             with path.open("rb") as file:
-                return file.read(LIMIT + 1)  # one byte more, to detect a file that is too large
+                # One byte more is read, to detect a file that is too large.
+                return file.read(MAX_IMAGE_BYTES + 1)
     except OSError as error:
         reason = str(error.strerror)
     except RuntimeError:
@@ -291,9 +292,9 @@ def _read_file(path: Path) -> bytes:
 
 
 def _checked_image(data: bytes, name: str) -> Image:
-    if len(data) > LIMIT:
+    if len(data) > MAX_IMAGE_BYTES:
         raise UsageError(
-            f"an image must be at most {LIMIT // 1024**2} MiB; {name} is larger.",
+            f"an image must be at most {MAX_IMAGE_BYTES // 1024**2} MiB; {name} is larger.",
             hint="Reduce its size.",
         )
     mime = sniff(data)

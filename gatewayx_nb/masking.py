@@ -87,7 +87,7 @@ def redact(text: str, keys: Iterable[str]) -> str:
     keys = list(keys)
     spans = list(_escaped_spans(text, keys))
     searches = [_search_data(str(key)) for key in keys]
-    for form in (form for search in searches for form in search.exact):
+    for form in (form for search in searches for form in search.exact_forms):
         spans += [match.span() for match in re.finditer(re.escape(form), text)]
     for offset in range(0, len(text), _WINDOW_SIZE):
         window = _folded(text[offset : offset + _WINDOW_SIZE + _WINDOW_OVERLAP])
@@ -135,7 +135,7 @@ def may_contain_part(text: str, key: str) -> bool:
     """
     search = _search_data(str(key))
     # Count the escapes, because the doubled backslashes of JSON interrupt a run of escapes.
-    if has_escapes(text) or any(form in text for form in search.exact):
+    if has_escapes(text) or any(form in text for form in search.exact_forms):
         return True
     for start in range(0, len(text), _WINDOW_SIZE - _WINDOW_OVERLAP):
         window = _folded(text[start : start + _WINDOW_SIZE])
@@ -167,11 +167,11 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
     many such blocks, the remaining text becomes one span, because searching it would be slow.
     """
     spans: list[tuple[int, int]] = []
-    first_unchecked_by_length = dict.fromkeys((length for length, _ in search.runs), 0)
+    first_unchecked_by_length = dict.fromkeys((length for length, _ in search.part_sets), 0)
     key_blocks = search.blocks
     positions = [index * _BLOCK_SIZE for index, block in enumerate(blocks) if block in key_blocks]
     for position in positions[:_MAX_POSITIONS]:
-        for length, parts in search.runs:
+        for length, parts in search.part_sets:
             for first in range(
                 max(first_unchecked_by_length[length], position + _BLOCK_SIZE - length),
                 position + 1,
@@ -354,14 +354,14 @@ class _SearchData:
     """The forms of a key, prepared for searching text.
 
     Attributes:
-        exact: The short forms, which are searched for as a whole.
-        runs: For the longer forms, each length of a part, and the parts of this length in lower
-            case.
+        exact_forms: The short forms, which are searched for as a whole.
+        part_sets: For the longer forms, each length of a part, and the parts of this length in
+            lower case.
         blocks: Text that contains a part also contains one of these blocks; see `_blocks`.
     """
 
-    exact: tuple[str, ...]
-    runs: tuple[tuple[int, frozenset[str]], ...]
+    exact_forms: tuple[str, ...]
+    part_sets: tuple[tuple[int, frozenset[str]], ...]
     blocks: frozenset[int]
 
 
@@ -379,8 +379,8 @@ def _search_data(key: str) -> _SearchData:
             blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK_SIZE)))
         elif form:
             exact_forms.append(form)
-    runs = tuple((length, frozenset(parts)) for length, parts in parts_by_length.items())
-    return _SearchData(tuple(exact_forms), runs, frozenset(blocks))
+    part_sets = tuple((length, frozenset(parts)) for length, parts in parts_by_length.items())
+    return _SearchData(tuple(exact_forms), part_sets, frozenset(blocks))
 
 
 def _encoded(text: str) -> bytes:

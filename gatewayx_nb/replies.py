@@ -422,10 +422,12 @@ def details_text(reply: Reply) -> str:
 
 def reply_markdown(reply: Reply) -> str:
     """Return the tool calls, the text and the notes of a reply as safe Markdown."""
-    calls, notes = (
+    calls_block, notes_block = (
         text.replace("\n", "\n\n") for text in (calls_text(reply.steps), details_text(reply))
     )
-    return "\n\n".join(filter(None, map(html.safe_markdown, (calls, reply.text, notes))))
+    return "\n\n".join(
+        filter(None, map(html.safe_markdown, (calls_block, reply.text, notes_block)))
+    )
 
 
 def details_html(reply: Reply) -> str:
@@ -435,13 +437,13 @@ def details_html(reply: Reply) -> str:
 
 def _notes(reply: Reply) -> list[html.SourceNote]:
     """Return a note for each source; a source that is cited again keeps its first passage."""
-    sources: dict[tuple[str, str, int | None], html.SourceNote] = {}
+    note_by_source: dict[tuple[str, str, int | None], html.SourceNote] = {}
     for citation in reply.citations:
         key = (citation.title, citation.url, citation.page)
         page = "" if citation.page is None else f"p. {citation.page}"
         name = ", ".join(filter(None, (citation.title, page)))
-        sources.setdefault(key, html.SourceNote(name, citation.url, citation.text))
-    return list(sources.values())
+        note_by_source.setdefault(key, html.SourceNote(name, citation.url, citation.text))
+    return list(note_by_source.values())
 
 
 def _pictures(reply: Reply) -> list[html.Picture]:

@@ -65,12 +65,12 @@ def check_density(rows: Sequence[Collection[object]]) -> None:
     Raises:
         UsageError: If the table would have more than 10,000,000 cells, nearly all of them empty.
     """
-    columns = len(set().union(*rows))
-    cells, values = len(rows) * columns, sum(map(len, rows))
-    if cells > max(_MAX_CELLS, _MAX_CELLS_PER_VALUE * values):
+    column_count = len(set().union(*rows))
+    cell_count, value_count = len(rows) * column_count, sum(map(len, rows))
+    if cell_count > max(_MAX_CELLS, _MAX_CELLS_PER_VALUE * value_count):
         raise UsageError(
-            f"{len(rows):,} rows with {columns:,} different names make a table of {cells:,} cells,"
-            " nearly all of them empty.",
+            f"{len(rows):,} rows with {column_count:,} different names make a table of"
+            f" {cell_count:,} cells, nearly all of them empty.",
             hint="Use the same names in all rows.",
         )
 
@@ -112,9 +112,9 @@ def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:
     try:
         value = extract_json(text)
     except ValueError as error:
-        cut = ", and the answer was truncated" if was_cut else ""
+        cut_note = ", and the answer was truncated" if was_cut else ""
         raise UsageError(
-            f"the answer must contain JSON for a DataFrame: {error}{cut}.",
+            f"the answer must contain JSON for a DataFrame: {error}{cut_note}.",
             hint="For example, pass `schema=list[City]`.",
         ) from None
     return to_frame(value)

@@ -112,7 +112,10 @@ def test_the_first_bytes_determine_the_type(data, mime):
     ("source", "message"),
     [
         (b"invalid", r"must be PNG, JPEG, GIF or WebP; the image begins with b'invalid'"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(images.LIMIT), "at most 20 MiB; the image is larger"),
+        (
+            b"\x89PNG\r\n\x1a\n" + bytes(images.MAX_IMAGE_BYTES),
+            "at most 20 MiB; the image is larger",
+        ),
         ("missing.png", "cannot be read: No such file"),
         ("a\0.png", "cannot be read: its path has invalid characters"),
         ("~nobody-here/a.png", "cannot be read: there is no such user"),

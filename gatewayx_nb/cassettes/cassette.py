@@ -226,7 +226,7 @@ class Cassette:
         self, request: CassetteRequest, *, renew: bool
     ) -> tuple[cassette_lines.CassetteLine | None, int]:
         """Count a call; return the line that answers it, if any, and the call's ``repeat``."""
-        group = self.index.find(request, by_reference=self.mode == "replay")
+        group = self.index.find(request, may_match_reference=self.mode == "replay")
         recorded_lines = self.index.group_lines(group)
         planned_count = self._planned_counts[group]
         line = (

@@ -288,14 +288,14 @@ def _apply_replacements(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, b
     if not any(line.startswith(_REPLACEMENT_START) for _, line in numbered_lines):
         return numbered_lines
     ordered_lines: list[tuple[int, bytes]] = []
-    positions: dict[bytes, int] = {}
+    position_by_digest: dict[bytes, int] = {}
     for number, line in numbered_lines:
         new_line, position = line, len(ordered_lines)
         if line.startswith(_REPLACEMENT_START):
             replaced_digest, _, fields = line.removeprefix(_REPLACEMENT_START).partition(b'",')
-            new_line, position = b"{" + fields, positions.get(replaced_digest, position)
+            new_line, position = b"{" + fields, position_by_digest.get(replaced_digest, position)
         ordered_lines[position : position + 1] = [(number, new_line)]
-        positions[_line_digest(_in_current_format(new_line))] = position
+        position_by_digest[_line_digest(_in_current_format(new_line))] = position
     return ordered_lines
 
 
@@ -318,21 +318,21 @@ def _in_order_of_calls(
     kept_lines = [line for line in lines if line not in inserted_lines]
     fixed_lines = set(kept_lines)
     lines_after: dict[bytes | None, list[bytes]] = {}
-    previous = None
+    previous_line = None
     for line in calls:
         if line in inserted_lines:
-            lines_after.setdefault(previous, []).append(line)
+            lines_after.setdefault(previous_line, []).append(line)
         elif line in fixed_lines:
-            previous = line
-    first_added = lines_after.pop(None, [])
+            previous_line = line
+    first_added_lines = lines_after.pop(None, [])
     first_fixed_line = next((line for line in calls if line in fixed_lines), None)
     ordered_lines = []
     for line in kept_lines:
         if line == first_fixed_line:
-            ordered_lines += first_added
-            first_fixed_line, first_added = None, []
+            ordered_lines += first_added_lines
+            first_fixed_line, first_added_lines = None, []
         ordered_lines += [line, *lines_after.pop(line, [])]
-    return ordered_lines + first_added
+    return ordered_lines + first_added_lines
 
 
 def _line_digest(line: bytes) -> bytes:

@@ -70,7 +70,7 @@ class CassetteIndex:
         self.conflicts: dict[CallKey, tuple[CassetteLine, CassetteLine]] = {}
         self.duplicates: dict[CallKey, list[CassetteLine]] = {}
         self._groups: dict[CallGroup, list[CassetteLine]] = {}
-        self._by_digest: dict[bytes, list[CallGroup]] = {}
+        self._groups_by_digest: dict[bytes, list[CallGroup]] = {}
         self._results: dict[bytes, dict[CallKey, CassetteLine]] = {}
 
     def __len__(self) -> int:
@@ -111,7 +111,7 @@ class CassetteIndex:
         key = _call_key(line)
         group = self._groups.setdefault(key[0], [])
         if not group:
-            self._by_digest.setdefault(key[0][0], []).append(key[0])
+            self._groups_by_digest.setdefault(key[0][0], []).append(key[0])
         self._lines_with_results(entry.request)[key] = line  # in the place of the old line
         position = bisect_left(group, entry.repeat, key=_repeat)
         if position == len(group) or _repeat(group[position]) != entry.repeat:
@@ -135,7 +135,7 @@ class CassetteIndex:
             lines = self._groups.get(group, [])
             lines[:] = [line for line in lines if (group, line.entry.repeat) not in unwanted_keys]
             if not lines and self._groups.pop(group, None) is not None:
-                self._by_digest[group[0]].remove(group)
+                self._groups_by_digest[group[0]].remove(group)
         for line in removed_lines:
             self._lines_with_results(line.entry.request).pop(_call_key(line), None)
         return removed_lines
@@ -156,19 +156,19 @@ class CassetteIndex:
         }
         return {key for key in keys if key not in used_keys}
 
-    def find(self, request: CassetteRequest, *, by_reference: bool) -> CallGroup:
+    def find(self, request: CassetteRequest, *, may_match_reference: bool) -> CallGroup:
         """Return the group of a request, or a recorded group with the same body and reference.
 
         Args:
             request: The request.
-            by_reference: Whether to return a group of another engine or model, with the same
+            may_match_reference: Whether to return a group of another engine or model, with the same
                 reference, if the request's own group is not recorded.
         """
         group = request.group
-        if group in self._groups or (not by_reference and request.engine):
+        if group in self._groups or (not may_match_reference and request.engine):
             return group
         # The reference may have resolved to another engine when the call was recorded.
-        for recorded_group in reversed(self._by_digest.get(group[0], [])):
+        for recorded_group in reversed(self._groups_by_digest.get(group[0], [])):
             if any(
                 line.entry.reference == request.reference for line in self._groups[recorded_group]
             ):

@@ -262,11 +262,11 @@ def _column_text(
     schema: ResponseSchema | None = None,
 ) -> str:
     name = plain(" · ".join([label, *badges]))
-    summary_line, above, below = "", "", error_text(outcome)
+    summary_line, text_above, text_below = "", "", error_text(outcome)
     if isinstance(outcome, Reply):
-        summary_line, below = f"[{_summary(outcome)}]", details_text(outcome)
-        above = calls_text(outcome.steps)
+        summary_line, text_below = f"[{_summary(outcome)}]", details_text(outcome)
+        text_above = calls_text(outcome.steps)
     json_answer = _render_json(outcome, schema)
     answer = json_answer.text if json_answer else answer_text(outcome)
-    parts = (name, "-" * len(name), above, answer, below, summary_line)
+    parts = (name, "-" * len(name), text_above, answer, text_below, summary_line)
     return "\n".join(plain(part) for part in parts if part)

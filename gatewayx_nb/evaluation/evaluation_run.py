@@ -173,28 +173,32 @@ class EvaluationRun:
         scorers: object,
         options: EvaluateKeywords,
     ) -> None:
-        own_options, call_options = split_keywords(options)
-        self._pool, self._options, self._call_options = pool, own_options, call_options
+        evaluation_options, call_options = split_keywords(options)
+        self._pool, self._options, self._call_options = pool, evaluation_options, call_options
         self.scorers: list[Scorer] = read_scorers(scorers)
         axes = Axes(
             read_prompts(prompts),
             read_models(models, self._default_model),
-            read_option_sets(own_options["options"]),
+            read_option_sets(evaluation_options["options"]),
         )
         self._grid = grid = Grid(
             rows,
-            GridColumns(own_options["expected"], own_options["id"], own_options["cluster"]),
+            GridColumns(
+                evaluation_options["expected"],
+                evaluation_options["id"],
+                evaluation_options["cluster"],
+            ),
             axes,
-            samples=own_options["samples"],
+            samples=evaluation_options["samples"],
             system=call_options.pop("system", None),
-            blank=own_options["missing"] == "blank",
+            blank=evaluation_options["missing"] == "blank",
         )
         self.rows = grid.rows
         if self.rows.expected is None:
             check_expected(self.scorers)
         self._check_judges()
         self.cells, self._requests = grid.cells()
-        self._scoring = Scoring(self.scorers, grid.rows, progress=own_options["progress"])
+        self._scoring = Scoring(self.scorers, grid.rows, progress=evaluation_options["progress"])
         self._judges: list[JudgeUsage] = []
         self._notes: list[str] = []
         self._mask: Callable[[str], str] = str
@@ -237,7 +241,7 @@ class EvaluationRun:
         session, live_scores = self._plan_answers()
         self._set_answers(session.collect("replies", live_scores.add))
         self._scoring.run(self.cells)
-        if self._scoring.has_async and not self._scoring.is_stopped:
+        if self._scoring.has_async_scorers and not self._scoring.is_stopped:
             self._run_async_scorers()
         for stage in self._judge_stages():
             try:

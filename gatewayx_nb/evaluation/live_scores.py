@@ -69,8 +69,8 @@ class LiveScores:
         self._scored_cells: list[GridCell] = []
         self._variants = list(dict.fromkeys(cell.variant.name for cell in cells))
         figures.detail_html = self._summary_html
-        self._sums_and_counts: dict[str, dict[str, tuple[float, int]]] = {}
-        self._has_only_bools: dict[str, bool] = {}
+        self._sums_and_counts_by_score: dict[str, dict[str, tuple[float, int]]] = {}
+        self._has_only_bools_by_score: dict[str, bool] = {}
 
     async def add_in_thread(self, outcomes: Outcomes) -> None:
         """Store answers in their cells, and score them in another thread; see `add`."""
@@ -107,19 +107,21 @@ class LiveScores:
         self._scored_cells.append(cell)
         for name, score in cell.scores.items():
             if isinstance(score.value, bool | int | float):
-                sums = self._sums_and_counts.setdefault(name, {})
-                total, count = sums.get(cell.variant.name, (0.0, 0))
-                sums[cell.variant.name] = total + score.value, count + 1
+                sums_by_variant = self._sums_and_counts_by_score.setdefault(name, {})
+                total, count = sums_by_variant.get(cell.variant.name, (0.0, 0))
+                sums_by_variant[cell.variant.name] = total + score.value, count + 1
                 is_bool = isinstance(score.value, bool)
-                self._has_only_bools[name] = self._has_only_bools.get(name, True) and is_bool
+                self._has_only_bools_by_score[name] = (
+                    self._has_only_bools_by_score.get(name, True) and is_bool
+                )
 
     def _note_text(self) -> str:
         parts = []
-        for name, sums in self._sums_and_counts.items():
-            kind: Kind = "bool" if self._has_only_bools[name] else "number"
+        for name, sums_by_variant in self._sums_and_counts_by_score.items():
+            kind: Kind = "bool" if self._has_only_bools_by_score[name] else "number"
             means = [
                 f"{variant} {number_text(total / count, kind)}"
-                for variant, (total, count) in sums.items()
+                for variant, (total, count) in sums_by_variant.items()
             ]
             parts.append(f"{name}: {', '.join(means)}")
         return shorten(f"So far, {'; '.join(parts)}", _MAX_NOTE_LENGTH) if parts else ""

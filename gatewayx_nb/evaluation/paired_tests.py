@@ -126,12 +126,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for p in values:
         if not 0 <= p <= 1:
             raise ValueError(f"p-values must be between 0 and 1, got {p!r}.")
-    adjusted = [0.0] * len(values)
-    largest = 0.0
+    adjusted_values = [0.0] * len(values)
+    largest_value = 0.0
     for rank, position in enumerate(sorted(range(len(values)), key=values.__getitem__)):
-        largest = min(1.0, max(largest, values[position] * (len(values) - rank)))
-        adjusted[position] = largest
-    return adjusted
+        largest_value = min(1.0, max(largest_value, values[position] * (len(values) - rank)))
+        adjusted_values[position] = largest_value
+    return adjusted_values
 
 
 def _newcombe_interval(both: int, only_first: int, only_second: int, neither: int) -> Interval:

@@ -42,10 +42,10 @@ def matching_rows(
 
 def cells_by_row(evaluation: Evaluation) -> dict[int, list[GridCell]]:
     """Return the cells of each row, by position of the row."""
-    rows: dict[int, list[GridCell]] = {}
+    cells_by_position: dict[int, list[GridCell]] = {}
     for cell in evaluation.cells:
-        rows.setdefault(cell.position, []).append(cell)
-    return rows
+        cells_by_position.setdefault(cell.position, []).append(cell)
+    return cells_by_position
 
 
 def row_title(evaluation: Evaluation, position: int) -> str:
@@ -92,7 +92,7 @@ def _cells_differ(cells: Sequence[GridCell], score_name: str | None) -> bool:
     """Return whether the cells differ in a score, or whether only some of them have an error."""
     if len({bool(cell.error) for cell in cells}) > 1:
         return True
-    values = [
+    score_dicts = [
         {
             name: value
             for name, value in _score_values(cell, score_name).items()
@@ -100,9 +100,9 @@ def _cells_differ(cells: Sequence[GridCell], score_name: str | None) -> bool:
         }
         for cell in cells
     ]
-    names = {name for cell_values in values for name in cell_values}
+    names = {name for cell_values in score_dicts for name in cell_values}
     return any(
-        len({scores[name] for scores in values if scores.get(name) is not None}) > 1
+        len({scores[name] for scores in score_dicts if scores.get(name) is not None}) > 1
         for name in names
     )
 

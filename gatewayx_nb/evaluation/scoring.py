@@ -265,7 +265,7 @@ class Scoring:
         self.notes: list[str] = []
 
     @property
-    def has_async(self) -> bool:
+    def has_async_scorers(self) -> bool:
         """Whether a scorer is asynchronous."""
         return bool(self._async_scorers)
 
@@ -484,13 +484,13 @@ def _reject_rarer_kinds(cells: Iterable[GridCell]) -> None:
             if score.value is not None:
                 is_label = isinstance(score.value, str)
                 counts_by_is_label.setdefault(name, Counter())[is_label] += 1
-    are_mostly_labels = {
+    is_mostly_labels_by_name = {
         name: counts.most_common(1)[0][0]
         for name, counts in counts_by_is_label.items()
         if len(counts) > 1
     }
-    for cell in cells if are_mostly_labels else ():
-        for name, is_mostly_labels in are_mostly_labels.items():
+    for cell in cells if is_mostly_labels_by_name else ():
+        for name, is_mostly_labels in is_mostly_labels_by_name.items():
             mixed_score = cell.scores.get(name)
             if mixed_score is None or mixed_score.value is None:
                 continue

@@ -188,7 +188,7 @@ def open_private(path: Path, *, is_own: bool) -> int:
             else "Use the path of an existing file.",
         ) from None
     try:
-        _refuse_irregular_or_foreign(os.fstat(handle), path, is_own=is_own)
+        _check_regular_and_owned(os.fstat(handle), path, is_own=is_own)
     except BaseException:
         os.close(handle)
         raise
@@ -227,7 +227,7 @@ def refuse_links(path: Path) -> None:
             )
 
 
-def _refuse_irregular_or_foreign(status: os.stat_result, path: Path, *, is_own: bool) -> None:
+def _check_regular_and_owned(status: os.stat_result, path: Path, *, is_own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         shell_path = quoted_path(path)
         raise ConfigError(

@@ -32,7 +32,7 @@ _LARGE_BLOCK_LENGTH = 4_000
 _SHORT_BLOCK_LENGTH = 60
 """Number of characters below which the last block is rendered at each update."""
 
-_MAYBE_UNSAFE = re.compile(
+_POSSIBLY_UNSAFE_CHARACTER = re.compile(
     "[^\n\t -~\xa0-\u02af\u0370-\u1fff\u2010-\u2029\u2070-\ud7ff\uf900-\ufefe]"
 )
 """Matches at least the characters that `plain` may remove; `plain` keeps text without a match."""
@@ -81,7 +81,7 @@ class IncrementalRenderer:
         """Return the text without unsafe characters; check only new text while all text is safe."""
         known_length = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
-        if self._is_plain and not _MAYBE_UNSAFE.search(raw, known_length):
+        if self._is_plain and not _POSSIBLY_UNSAFE_CHARACTER.search(raw, known_length):
             return raw
         self._is_plain = False
         return plain(raw)

@@ -35,17 +35,21 @@ class CloneChecks:
         """Forget the results of queries to git, because files have changed."""
         self._may_be_tracked.clear()
 
-    def choice(self, source: EngineSource | None, selected_by: str, *, by_user: bool) -> Choice:
+    def choice(
+        self, source: EngineSource | None, selected_by: str, *, is_user_choice: bool
+    ) -> Choice:
         """Return why an engine is called.
 
         Args:
             source: The engine; ``None`` if it does not exist.
             selected_by: The place in the project that selects the engine; empty if the user's
                 settings select it.
-            by_user: Whether the user chose the engine, and so may expect it to use another key or
-                server of their own.
+            is_user_choice: Whether the user chose the engine, and so may expect it to use another
+                key or server of their own.
         """
-        is_redirected = source is not None and self._redirects(source, by_user=by_user)
+        is_redirected = source is not None and self._redirects(
+            source, is_user_choice=is_user_choice
+        )
         has_cloned_key = source is not None and not is_redirected and self._supplies_key(source)
         return Choice(selected_by, is_redirected, has_cloned_key)
 
@@ -73,17 +77,17 @@ class CloneChecks:
             return False
         return key.state == "set" and self._is_cloned(project.keys)
 
-    def _redirects(self, source: EngineSource, *, by_user: bool) -> bool:
+    def _redirects(self, source: EngineSource, *, is_user_choice: bool) -> bool:
         """Return whether a project may redirect calls to an address that the user does not want."""
         project = self._config.project
         if project is None or not key_trust.redirections(source, self._config):
             return False
         if key_trust.find_key(source, self._config).state != "set":
-            if by_user and self._may_be_outside_project(source.name):
+            if is_user_choice and self._may_be_outside_project(source.name):
                 return True
             return self._is_cloned(project.keys) or self._is_cloned(project.settings)
         has_user_key = key_trust.find_key(source, self._config, "user").state == "set"
-        return (by_user and has_user_key) or self._is_cloned(project.keys)
+        return (is_user_choice and has_user_key) or self._is_cloned(project.keys)
 
     def _is_cloned(self, path: Path) -> bool:
         if path not in self._may_be_tracked:

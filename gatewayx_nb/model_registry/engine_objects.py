@@ -13,7 +13,7 @@ from gatewayx_nb.model_registry.engine_status import EngineStatus
 from gatewayx_nb.text import short_repr
 
 
-def by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:
+def index_by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:
     """Return engines by name; an unnamed `GrokEngine` is called ``grok``.
 
     Raises:

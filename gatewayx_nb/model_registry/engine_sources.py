@@ -46,7 +46,7 @@ class EngineSources:
         self._engines_files = _engines_files(config)
         self._base_urls: dict[str, str] = {}
         self._stamps_of_compared_files: list[FileStamp] = []
-        self._outside_project: set[str] = set()
+        self._names_outside_project: set[str] = set()
 
     def refresh(self) -> bool:
         """Check everything again; return whether anything changed.
@@ -76,7 +76,7 @@ class EngineSources:
         """
         locations: tuple[EngineFolder | EnginesFile, ...] = (*self._folders, *self._engines_files)
         is_unknown = any(location.problem for location in locations if location.origin != "project")
-        return is_unknown or name in self._outside_project
+        return is_unknown or name in self._names_outside_project
 
     def entries_outside_project(self) -> list[EngineEntry]:
         """Return the entries of the user's and the shipped ``engines.toml``, in that order."""
@@ -114,10 +114,10 @@ class EngineSources:
         active_sources: dict[str, EngineSource] = {}
         shadowed_sources: list[EngineSource] = []
         compared_stamps: list[FileStamp] = []
-        names_outside: set[str] = set()
+        names_outside_project: set[str] = set()
         for source in self._all_sources():
             if source.origin != "project":
-                names_outside.add(source.name)
+                names_outside_project.add(source.name)
             active_source = active_sources.setdefault(source.name, source)
             if active_source is source:
                 continue
@@ -134,13 +134,13 @@ class EngineSources:
             entry = EngineEntry(name, None, "variable", refusal_reason=why_unusable(name))
             active_sources.setdefault(name, entry)
             if self._config.keys.owner(engine_variable(name, "BASE_URL")) == "user":
-                names_outside.add(name)
+                names_outside_project.add(name)
         self.active, self.shadowed, self._stamps_of_compared_files = (
             active_sources,
             shadowed_sources,
             compared_stamps,
         )
-        self._outside_project = names_outside
+        self._names_outside_project = names_outside_project
 
 
 def _is_copy(first: EngineSource, second: EngineSource) -> bool:

@@ -31,7 +31,7 @@ _COMMANDS = """
     ask cancel cassette chat compare explain health help history init jobs key keys models nest new
     pull reload security serve settings status tools trust usage use
 """
-RESERVED = frozenset(_COMMANDS.split())
+RESERVED_NAMES = frozenset(_COMMANDS.split())
 """Names of commands, which take precedence over engines, so no engine can have such a name."""
 
 ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
@@ -41,7 +41,7 @@ def why_unusable(name: str) -> str | None:
     """Return why a name is invalid for an engine; ``None`` if it is valid."""
     if not ENGINE_NAME.fullmatch(name):
         return "has a name that does not consist of 1 to 63 characters from a-z, 0-9 and _"
-    if name in RESERVED:
+    if name in RESERVED_NAMES:
         return f"has a name that is reserved for the command {name!r}"
     return None
 
@@ -54,7 +54,7 @@ def suggested_name(path: Path) -> str:
     """
     stem = path.stem.lower().removesuffix("_engine")
     name = re.sub("[^a-z0-9]+", "_", stem).strip("_")[:63] or "my"
-    return f"{f'my_{name}' if name in RESERVED else name}{SUFFIX}"
+    return f"{f'my_{name}' if name in RESERVED_NAMES else name}{SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +98,18 @@ class EngineFolder:
     Args:
         path: The folder, which need not exist.
         origin: The origin of the folder's engines.
-        installed: Whether an installer created it, so that file modes are not checked.
+        is_installed: Whether an installer created it, so that file modes are not checked.
 
     Attributes:
         files: The engine files, by name.
         problem: Why the folder cannot be listed, in one line; empty if it can be listed.
     """
 
-    def __init__(self, path: Path, origin: Origin, *, installed: bool = False) -> None:
+    def __init__(self, path: Path, origin: Origin, *, is_installed: bool = False) -> None:
         self.path = path
         self.origin = origin
         self.problem = ""
-        self._installed = installed
+        self._is_installed = is_installed
         self.files: list[EngineFile] = []
         self._stamps: list[FileStamp] = []
 
@@ -137,8 +137,10 @@ class EngineFolder:
         return True
 
     def _scan(self) -> Iterator[EngineFile]:
-        folder_reason = None if self._installed else self._refusal_reason()
-        has_warning = not self._installed and bool(safety.permission_warning(self.path, self.path))
+        folder_reason = None if self._is_installed else self._refusal_reason()
+        has_warning = not self._is_installed and bool(
+            safety.permission_warning(self.path, self.path)
+        )
         for path in self.path.iterdir():  # faster than `os.scandir` and a path for each entry
             file_name = path.name
             if not file_name.endswith(SUFFIX) or file_name.startswith("_"):
@@ -150,7 +152,7 @@ class EngineFolder:
             if reason:
                 yield replace(file, refusal_reason=reason)
             # One `stat` is enough for nearly all files; the full check takes several.
-            elif self._installed or (safety.is_safe_file(path) and not has_warning):
+            elif self._is_installed or (safety.is_safe_file(path) and not has_warning):
                 yield file
             elif reason := safety.code_refusal_reason(path, self.path):
                 yield replace(file, refusal_reason=reason)
@@ -193,7 +195,7 @@ def engine_folders(config: Config) -> list[EngineFolder]:
         is_refused = is_link or not path.is_absolute()
         real_path = path if is_refused else path.resolve()
         if real_path == shipped_folder:
-            folder = EngineFolder(path, "shipped", installed=is_installed(real_path))
+            folder = EngineFolder(path, "shipped", is_installed=is_installed(real_path))
         else:
             folder = EngineFolder(path, origin)
         folders.setdefault(real_path, folder)

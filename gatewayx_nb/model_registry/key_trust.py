@@ -46,7 +46,7 @@ class Choice:
         )
 
 
-NAMED = Choice()
+NAMED_BY_CALLER = Choice()
 """The caller has named the engine, or the user has chosen it and the project changes nothing."""
 
 
@@ -75,7 +75,11 @@ def is_project_engine(source: EngineSource, config: Config) -> bool:
 
 
 def missing_permissions(
-    source: EngineSource, key: Key, sources: EngineSources, config: Config, choice: Choice = NAMED
+    source: EngineSource,
+    key: Key,
+    sources: EngineSources,
+    config: Config,
+    choice: Choice = NAMED_BY_CALLER,
 ) -> list[Permission]:
     """Return the permissions that a call needs and the user has not given.
 
@@ -127,7 +131,11 @@ def missing_permissions(
 
 
 def check_permissions(
-    source: EngineSource, key: Key, sources: EngineSources, config: Config, choice: Choice = NAMED
+    source: EngineSource,
+    key: Key,
+    sources: EngineSources,
+    config: Config,
+    choice: Choice = NAMED_BY_CALLER,
 ) -> None:
     """Check that an engine may be called; see `missing_permissions`.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.model_registry.folders import Origin
 
-GROUP = "gatewayx.engines"
+ENTRY_POINT_GROUP = "gatewayx.engines"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ class EnginePackage:
 
     def source(self) -> Path | None:
         """Return the module's file without importing anything; ``None`` if it is not found."""
-        top, *submodules = self.module.split(".")
+        top_package, *submodules = self.module.split(".")
         try:
             # Only the top-level package is looked up, because `find_spec` imports the parents of a
             # submodule.
-            spec = importlib.util.find_spec(top)
+            spec = importlib.util.find_spec(top_package)
         except (ImportError, ValueError):
             return None
         if spec is None:
@@ -114,7 +114,7 @@ def _find_entry_points() -> Iterator[EntryPoint]:
     from importlib.metadata import distributions
 
     for dist in distributions(path=folders):
-        entry_points = dist.entry_points.select(group=GROUP)
+        entry_points = dist.entry_points.select(group=ENTRY_POINT_GROUP)
         # A later folder on `sys.path` may contain another version of a package.
         if entry_points and dist.name not in seen_names:
             seen_names.add(dist.name)
@@ -156,7 +156,7 @@ def _may_have_group(folder: str) -> bool:
 def _has_group(file: str) -> bool:
     try:
         with open(file, "rb") as stream:  # noqa: PTH123
-            return GROUP.encode() in stream.read()
+            return ENTRY_POINT_GROUP.encode() in stream.read()
     except OSError:  # most packages have no entry points
         return False
 

@@ -9,7 +9,7 @@ from gatewayx_nb.errors import ConfigError, GatewayError, MissingKeyError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.model_registry import key_trust
-from gatewayx_nb.model_registry.key_trust import NAMED, Choice
+from gatewayx_nb.model_registry.key_trust import NAMED_BY_CALLER, Choice
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE
 from gatewayx_nb.model_registry.resolution_errors import reference_type_error
 from gatewayx_nb.secure_config import SHIPPED_ALIASES
@@ -101,10 +101,10 @@ class References:
             return self._automatic_choice()
         expanded_reference = self._expand_alias(str(chosen_reference))
         if chosen_reference is not None and expanded_reference == chosen_reference:
-            return NAMED
+            return NAMED_BY_CALLER
         source = self._engines.sources.active.get(self.parse(chosen_reference or "").engine)
         if selected_by := self._engines.config.project_choice(chosen_reference):
-            return self._clone_checks.choice(source, selected_by, by_user=False)
+            return self._clone_checks.choice(source, selected_by, is_user_choice=False)
         subject = (
             "the default model" if chosen_reference is None else f"the alias {chosen_reference!r}"
         )
@@ -114,7 +114,7 @@ class References:
         # Using a shipped alias is like naming the engine.
         if chosen_reference and SHIPPED_ALIASES.get(chosen_reference) == expanded_reference:
             return Choice(selected_by)
-        return self._clone_checks.choice(source, selected_by, by_user=True)
+        return self._clone_checks.choice(source, selected_by, is_user_choice=True)
 
     def choices(self) -> dict[str, Choice]:
         """Return, by engine name, why engines that the caller has not named are called."""
@@ -124,14 +124,14 @@ class References:
             with contextlib.suppress(GatewayError):  # there is no default
                 name = reference or self.default_reference()
                 choice, engine = self.choice(reference), self.parse(name).engine
-                choices[engine] = choices.get(engine, NAMED) | choice
+                choices[engine] = choices.get(engine, NAMED_BY_CALLER) | choice
         return choices
 
     def _automatic_choice(self) -> Choice:
         with contextlib.suppress(GatewayError):  # there is no default
             source = self._engines.sources.active.get(self.default_reference())
             if source is None:
-                return NAMED
+                return NAMED_BY_CALLER
             is_users_key = key_trust.find_key(source, self._engines.config).owner != "project"
             is_chosen = (
                 is_users_key
@@ -139,8 +139,8 @@ class References:
                 or self._clone_checks.may_be_cloned_with_key(source)
             )
             selected_by = "the only engine with a key" if is_chosen else ""
-            return self._clone_checks.choice(source, selected_by, by_user=True)
-        return NAMED
+            return self._clone_checks.choice(source, selected_by, is_user_choice=True)
+        return NAMED_BY_CALLER
 
     def _pulled_models(self) -> list[str]:
         """Return references to the models that are installed on this machine."""

@@ -20,7 +20,7 @@ from gatewayx_nb.model_registry.engine_listing import EngineListing
 from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.engine_status import Target, lacks_base_url
 from gatewayx_nb.model_registry.folders import EngineFile
-from gatewayx_nb.model_registry.key_trust import NAMED, Choice
+from gatewayx_nb.model_registry.key_trust import NAMED_BY_CALLER, Choice
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.references import References
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
@@ -59,7 +59,7 @@ class ModelRegistry:
 
     def __init__(self, config: Config, instances: LLMEngine | Iterable[LLMEngine]) -> None:
         self._config = config
-        self._instances = engine_objects.by_name(instances)
+        self._instances = engine_objects.index_by_name(instances)
         self._sources = EngineSources(config)
         self._code_cache = EngineCodeCache()
         self._reporter = Reporter(config, self._sources, self._code_cache)
@@ -159,7 +159,7 @@ class ModelRegistry:
             GatewayError: As for `resolve`; the engine counts as chosen by the project.
         """
         source = self._sources.active.get(engine)
-        choice = self._clone_checks.choice(source, "a recorded reply", by_user=False)
+        choice = self._clone_checks.choice(source, "a recorded reply", is_user_choice=False)
         self._resolve(ModelRef(engine), choice)
 
     def current(self, target: Target) -> LoadedEngine | None:
@@ -184,7 +184,7 @@ class ModelRegistry:
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
             missing_permissions += key_trust.missing_permissions(
-                source, key, self._sources, self._config, choices.get(source.name, NAMED)
+                source, key, self._sources, self._config, choices.get(source.name, NAMED_BY_CALLER)
             )
         hook = self._config.hook_permission()
         other_permissions = [*([hook] if hook else ()), *self._config.hub_permissions()]
@@ -217,7 +217,7 @@ class ModelRegistry:
         source = self._sources.active.get(self.references.parse("").engine)
         if self._config.project and source:
             selected_by = self._config.project_choice(None)
-            choice = self._clone_checks.choice(source, selected_by, by_user=not selected_by)
+            choice = self._clone_checks.choice(source, selected_by, is_user_choice=not selected_by)
             key = key_trust.find_key(source, self._config)
             missing_permissions = key_trust.missing_permissions(
                 source, key, self._sources, self._config, choice

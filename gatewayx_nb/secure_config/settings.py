@@ -209,8 +209,8 @@ _ATTRIBUTE_NAMES = {"storage.folder": "storage_folder"}
 
 def value_of(settings: Settings, setting: Setting) -> object:
     """Return the value of one setting."""
-    inner = getattr(settings, setting.table, settings) if setting.table else settings
-    return getattr(inner, _ATTRIBUTE_NAMES.get(setting.path, setting.name))
+    section = getattr(settings, setting.table, settings) if setting.table else settings
+    return getattr(section, _ATTRIBUTE_NAMES.get(setting.path, setting.name))
 
 
 def load(paths: Iterable[Path], user: Path | None = None) -> Settings:

@@ -92,8 +92,8 @@ def connect(
             file.
         OSError: If one of these files, or the folder of a project's file, is a symlink.
     """
-    refuse_special_files(path)
-    _refuse_super_journal(path)
+    check_regular_files(path)
+    _check_no_super_journal(path)
     database = sqlite3.connect(
         f"{path.absolute().as_uri()}?{query}",
         timeout=timeout,
@@ -124,7 +124,7 @@ def closed_on_error(database: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def refuse_special_files(path: Path) -> None:
+def check_regular_files(path: Path) -> None:
     """Refuse symlinks, which SQLite would follow, and pipes, from which it would read forever."""
     # The user's own folder may be a symlink, but not a project's.
     folder = [path.parent] if path.parent.name.startswith(".") else []
@@ -142,7 +142,7 @@ def refuse_special_files(path: Path) -> None:
             raise UnusableFileError(f"{checked_path.name} is not a regular file")
 
 
-def _refuse_super_journal(path: Path) -> None:
+def _check_no_super_journal(path: Path) -> None:
     """Refuse a journal that names another file, which SQLite would delete after a rollback.
 
     Such a journal belongs to a transaction across several databases, which the package never uses.
@@ -171,7 +171,7 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
         OSError: If the folder cannot be created.
         sqlite3.Error: If the file cannot be read or written.
     """
-    refuse_special_files(path)
+    check_regular_files(path)
     make_ignored_folder(path.parent)
     with connection(path, timeout) as database, database:
         # The write lock is taken first, so that two processes do not migrate at the same time.

@@ -127,7 +127,7 @@ class JobResults:
         Raises:
             ConfigError: If the file cannot be read, or git tracks it.
         """
-        self._store.refuse_tracked_file()
+        self._store.check_not_tracked()
         if max_age is not None:
             self._oldest_time = time.time() - max_age
         loaded_count = 0

@@ -183,10 +183,10 @@ def _retry_while_busy(action: Callable[[], T]) -> T:
 
 
 def _open(path: Path, mounts: Path) -> OpenFile:
-    database.refuse_special_files(path)
+    database.check_regular_files(path)
     make_ignored_folder(path.parent)
     _create_private(path)
-    _refuse_unusable(path)
+    _check_usable(path)
     connection = database.connect(path, _BUSY_TIMEOUT, _MAX_ROW_BYTES)
     with database.closed_on_error(connection):
         # The space of a removed job is returned in steps, because VACUUM would copy the file, for
@@ -220,7 +220,7 @@ def _create_private(path: Path) -> None:
             fsync_directory(path.parent)
 
 
-def _refuse_unusable(path: Path) -> None:
+def _check_usable(path: Path) -> None:
     """Raise an error if a file is unusable, before SQLite writes anything to it."""
     with (
         contextlib.closing(database.connect(path, 0, query="mode=ro")) as connection,

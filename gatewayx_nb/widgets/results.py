@@ -72,8 +72,8 @@ class ResultsPanel:
             hide_names: Whether to omit the dispersion of the last run, which would reveal the
                 names of the models.
         """
-        dispersions = "" if hide_names else dispersion_table(session.comparisons)
-        self._tables.value = dispersions + ranking_table(session.history.rankings())
+        dispersion_html = "" if hide_names else dispersion_table(session.comparisons)
+        self._tables.value = dispersion_html + ranking_table(session.history.rankings())
         set_visible(self.box, visible=True)
 
     def show_code(self, code: str) -> None:

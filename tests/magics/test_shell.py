@@ -198,7 +198,7 @@ def test_images_come_from_a_list(shell, project):
     assert shell.user_ns["_reply"].text.count("bytes)") == 3
     with pytest.raises(UsageError, match="`--image none`: the list is empty"):
         shell.ask("%gx echo --image none hi")
-    with pytest.raises(UsageError, match=r"`--image mixed\[1\]`: image must be .*, got int"):
+    with pytest.raises(UsageError, match=r"`--image mixed\[1\]`: an image must be .*, got int"):
         shell.ask("%gx echo --image mixed hi")
 
 
@@ -364,7 +364,11 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
             UsageError,
             "image URL must begin with https://",
         ),
-        ("%%gatewayx mock --image _oh\nx", UsageError, "`--image _oh`: image must be .*, got dict"),
+        (
+            "%%gatewayx mock --image _oh\nx",
+            UsageError,
+            "`--image _oh`: an image must be .*, got dict",
+        ),
         ("%%gatewayx mock --image _\nx", UsageError, "cannot be read"),
         ("%%gatewayx mock -o 1x\nx", UsageError, "'1x' is not a valid variable name"),
         ("%%gatewayx mock -o class\nx", UsageError, "'class' is not a valid"),

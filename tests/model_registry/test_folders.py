@@ -6,7 +6,7 @@ from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import TrustError
 from gatewayx_nb.model_registry.engine_sources import EngineSources
-from gatewayx_nb.model_registry.folders import RESERVED, EngineFile
+from gatewayx_nb.model_registry.folders import RESERVED_NAMES, EngineFile
 from gatewayx_nb.secure_config import Config
 
 
@@ -123,7 +123,7 @@ def test_the_home_folder_may_be_abbreviated(project, tmp_path, monkeypatch):
 
 def test_every_command_is_reserved():
     """The names of commands are reserved, because an engine with such a name cannot be called."""
-    assert set(COMMANDS) <= RESERVED
+    assert set(COMMANDS) <= RESERVED_NAMES
 
 
 def test_a_refused_file_runs_after_its_mode_is_corrected(project):
