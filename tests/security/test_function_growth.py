@@ -326,7 +326,7 @@ def provider_message(value):
 
 
 def field_values(template):
-    fields = placeholders.fields_of(template)
+    fields = placeholders.split_template(template)
     return [each.value(NAMESPACE) for each in fields if not isinstance(each, str)]
 
 
