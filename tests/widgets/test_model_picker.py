@@ -173,5 +173,5 @@ def test_marimo_shows_what_works_there(picker):
     for widget in (picker, gx.compare_view("Hi", ["mock"])):
         kind, page = widget._mime_()
         assert kind == "text/html"
-        assert "replies and comparisons can be displayed" in page
+        assert "to compare replies" in page
         widget.close()
