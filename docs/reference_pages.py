@@ -369,7 +369,10 @@ def engines_page() -> Iterator[str]:
     )
     yield "| engine | default model | key | features |"
     yield "|---|---|---|---|"
-    with tempfile.TemporaryDirectory() as home, gx.EnginePool(home=home, env={}) as pool:
+    with (
+        tempfile.TemporaryDirectory() as home,
+        gx.EnginePool(home, {"XDG_CONFIG_HOME": home}) as pool,
+    ):
         for row in sorted(pool.status(), key=lambda row: row.name):
             key = "not needed" if row.key == "not needed" else f"`{row.variable}`"
             features = ", ".join(row.features) or "as the server"

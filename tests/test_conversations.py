@@ -34,7 +34,7 @@ def last_messages(engine):
 
 def test_a_chat_of_the_wrong_type_raises(pool):
     """The error for a ``chat`` of the wrong type names the method that returns a conversation."""
-    with pytest.raises(UsageError, match=r"a conversation from `pool\.chat`, got int"):
+    with pytest.raises(UsageError, match=r"a conversation from `pool\.chat`, got 3"):
         pool.ask("a", chat=3)
 
 

@@ -84,7 +84,7 @@ WORDINGS = {
     Hint("set_option", option="system", value="Be brief."): "For example, `system='Be brief.'`.",
     Hint("raise_option", option="max_cost"): "Raise `max_cost`.",
     Hint("omit_option", option="seed"): "Omit `seed`.",
-    Hint("blank_missing"): 'Fill it in; `gx.map(…, missing="blank")` sends an empty text.',
+    Hint("blank_missing"): 'Fill it in; `gx.map(…, missing="blank")` inserts an empty string.',
     Hint("rename_column", name="answer", new="first_answer"): (
         "Rename it: `df.rename(columns={'answer': 'first_answer'})`."
     ),

@@ -199,7 +199,7 @@ def _explain_prompt(failed_cell: FailedCell) -> str:
     )
     # Cassettes find a call by its prompt, so a different wording would invalidate them.
     return (
-        "A cell of a Python notebook raised an error. Say in a few sentences why, and how to fix"
+        "A cell of a Python notebook raised an error. Say in a few sentences why, and how to mend"
         f" it.\n\n{cell}\nThe error:\n{_clip(failed_cell.error)}"
     )
 

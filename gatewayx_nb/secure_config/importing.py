@@ -18,7 +18,7 @@ from gatewayx_nb.secure_config.key_lookup import engine_variable
 if TYPE_CHECKING:
     from pathlib import Path
 
-_GATEWAYX_VARIABLE = re.compile(r"GATEWAYX_([A-Z0-9_]{1,63})_(API_KEY|BASE_URL|MODEL)")
+_VARIABLE_PATTERN = re.compile(r"GATEWAYX_([A-Z0-9_]{1,63})_(API_KEY|BASE_URL|MODEL)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ def run(
     candidates = dotenv.values(dotenv_lines) if dotenv_lines else _from_json(text, source)
     existing_values, imported_values, entries = dict(key_store.read(path).values), {}, []
     # GATEWAYX_ variables come first, so that they take precedence over vendors' variables.
-    for name in sorted(candidates, key=lambda name: not _GATEWAYX_VARIABLE.fullmatch(name)):
-        variable = name if _GATEWAYX_VARIABLE.fullmatch(name) else variables.get(name, "")
+    for name in sorted(candidates, key=lambda name: not _VARIABLE_PATTERN.fullmatch(name)):
+        variable = name if _VARIABLE_PATTERN.fullmatch(name) else variables.get(name, "")
         value = candidates[name].strip()
         skip_reason = _skip_reason(variable, value, existing_values)
         if not skip_reason:
@@ -132,7 +132,7 @@ def run(
 
 def _by_engine(variables: Mapping[str, str], suffix: str) -> dict[str, str]:
     """Return the values of the variables with a suffix, by engine."""
-    matches = filter(None, map(_GATEWAYX_VARIABLE.fullmatch, variables))
+    matches = filter(None, map(_VARIABLE_PATTERN.fullmatch, variables))
     return {match[1].lower(): variables[match[0]] for match in matches if match[2] == suffix}
 
 

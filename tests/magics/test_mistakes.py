@@ -52,16 +52,18 @@ MISTAKES = [
         "the prompt is missing.",
         "For example, `%gatewayx mock Why is the sky blue?`.",
     ),
-    Mistake("%%gx gpt-4o\nhi", "no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?", LIST),
+    Mistake("%%gx gpt-4o\nhi", "there is no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?", LIST),
     Mistake(
         "%%gx claude-3-opus\nhi",
-        "no engine 'claude-3-opus'. Did you mean 'anthropic:claude-3-opus'?",
+        "there is no engine 'claude-3-opus'. Did you mean 'anthropic:claude-3-opus'?",
         LIST,
     ),
-    Mistake("%gx gpt-4o hi", "no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?", LIST),
-    Mistake("%gx smollm2 hi", "no engine 'smollm2'. Did you mean 'local:smollm2'?", LIST),
+    Mistake("%gx gpt-4o hi", "there is no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?", LIST),
+    Mistake("%gx smollm2 hi", "there is no engine 'smollm2'. Did you mean 'local:smollm2'?", LIST),
     Mistake(
-        "%%gx openai/gpt-4o\nhi", "no engine 'openai/gpt-4o'. Use a colon: 'openai:gpt-4o'.", LIST
+        "%%gx openai/gpt-4o\nhi",
+        "there is no engine 'openai/gpt-4o'. Use a colon: 'openai:gpt-4o'.",
+        LIST,
     ),
     Mistake(
         "%%gx openai\nhi",
@@ -288,7 +290,7 @@ MISTAKES = [
         )
         for line in ("record", "record story.jsonl", "replay", "save", "save story.jsonl")
     ),
-    Mistake("%%gx mock --fallback nobody\nhi", "no engine 'nobody'.", LIST),
+    Mistake("%%gx mock --fallback nobody\nhi", "there is no engine 'nobody'.", LIST),
     Mistake(
         "%gatewayx key sett openai",
         "the action must be one of set, remove, import, got 'sett'. Did you mean 'set'?",
