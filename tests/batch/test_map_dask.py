@@ -364,7 +364,7 @@ def test_a_worker_ends_the_calls_of_a_client_that_is_gone(threads, pool, provide
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert not cluster_worker._runs
-    assert sum(lane.running for lane in run._lane_by_portal.values()) == 0
+    assert sum(lane.running for lane in run._lanes.values()) == 0
 
 
 def test_an_asynchronous_client_needs_amap(pool, provider):

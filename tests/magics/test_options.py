@@ -166,7 +166,7 @@ def test_several_models_are_refused_before_anything_is_sent(shell, line, message
         ),
         ("mock --timeout -1", r"`--timeout` must be .*, got -1\.0"),
         ("mock --max-cost -1", r"`--max-cost` must be .*, got -1\.0"),
-        ("mock --chat 'a b'", "name must be .*, got 'a b'"),
+        ("mock --chat 'a b'", "a chat's name must consist of .*, got 'a b'"),
         ("mock --dry", "Did you mean '--dry-run'"),
     ],
 )

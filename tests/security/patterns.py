@@ -33,7 +33,7 @@ LOCAL_NAMES = {
     "form": "sk-0123456789abcdef",
     "source": "[a-z]",  # a pattern from outside; see tests/test_bounded_patterns.py
     "pattern": "[a-z]",  # the caller's own pattern, for `gx.scorers.matches`
-    "longest_first": "sk-0123456789|sk-012345",
+    "alternatives": "sk-0123456789|sk-012345",
 }
 """Values of the local variables in patterns that are built in a function."""
 

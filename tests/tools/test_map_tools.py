@@ -617,7 +617,7 @@ def test_an_engine_without_tools_is_refused(project, engine):
 
 def test_a_row_cannot_choose_its_tools(pool):
     """All rows have the same tools, so a function of the row cannot set them."""
-    with pytest.raises(UsageError, match="not an option of a row"):
+    with pytest.raises(UsageError, match="not a per-row option"):
         pool.map(CITIES, lambda city: {"prompt": city, "tools": weather}, **QUIET)
 
 
