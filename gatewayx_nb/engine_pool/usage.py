@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
@@ -158,14 +158,19 @@ def _local_time_cell(entry: LedgerEntry) -> str:
     return ended_at.removeprefix(time.strftime("%Y-%m-%d "))
 
 
-USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
-    TableColumn("model", _reference_cell),
+_SUM_COLUMNS: tuple[TableColumn[Any], ...] = (
     TableColumn("calls", _calls_cell, "right"),
     TableColumn("failed", _failed_cell, "right", optional=True),
     TableColumn("tokens in", _tokens_in_cell, "right"),
     TableColumn("cached", _cached_cell, "right", optional=True),
     TableColumn("tokens out", _tokens_out_cell, "right"),
     TableColumn("cost", _total_cost_cell, "decimal"),
+)
+"""The columns with the sums of a group of calls, in this session or over time."""
+
+USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
+    TableColumn("model", _reference_cell),
+    *_SUM_COLUMNS,
 )
 """The columns of a table of totals."""
 
@@ -187,15 +192,7 @@ def _group_cell(row: UsageTotals) -> str:
 
 def _totals_columns(by: UsageKey) -> tuple[TableColumn[UsageTotals], ...]:
     """Return the columns of a table of past totals."""
-    return (
-        TableColumn(by, _group_cell),
-        TableColumn("calls", _calls_cell, "right"),
-        TableColumn("failed", _failed_cell, "right", optional=True),
-        TableColumn("tokens in", _tokens_in_cell, "right"),
-        TableColumn("cached", _cached_cell, "right", optional=True),
-        TableColumn("tokens out", _tokens_out_cell, "right"),
-        TableColumn("cost", _total_cost_cell, "decimal"),
-    )
+    return (TableColumn(by, _group_cell), *_SUM_COLUMNS)
 
 
 class UsageTracker:
