@@ -47,6 +47,9 @@ _CLOSE_TIMEOUT = 0.1
 
 _REFUSAL_STATUSES = (400, 422)
 
+_MAX_ADAPTATIONS = 10
+"""Maximum number of times that an engine adapts to the refusals of one request."""
+
 _CARRIED_DATA_WORDS = re.compile(
     rb"encrypted.content|signature|thinking.{0,9} block", re.IGNORECASE
 )
@@ -225,6 +228,7 @@ class HTTPEngine(LLMEngine, ABC):
         Raises:
             GatewayError: If the provider refuses the request, and adapting it does not help.
         """
+        adaptations = 0
         while True:
             errors = ProviderErrors(self.name, request.model, self.api_key)
             dialect = self.dialect(request)
@@ -233,7 +237,9 @@ class HTTPEngine(LLMEngine, ABC):
                     yield response, dialect.parser(errors), errors
                     return
                 body = await read_error(response)
-            if self.adapt_to_refusal(response.status, body):
+            may_adapt = adaptations < _MAX_ADAPTATIONS
+            if may_adapt and self.adapt_to_refusal(response.status, body):
+                adaptations += 1
                 continue
             plain_request = _without_refused_turns(request, response.status, body)
             if plain_request is None:

@@ -11,6 +11,7 @@ import pytest
 
 from gatewayx_nb import llm_engines
 from gatewayx_nb.calls import PartialReply
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.engine_pool.chunk_check import ChunkChecker
 from gatewayx_nb.errors import GatewayError, ProviderError, TransportError, TruncatedError
 from gatewayx_nb.llm_engines.response_body import EventLog
@@ -465,6 +466,22 @@ def test_stream_options_that_were_refused_are_not_sent_again(project, status):
             False,
             False,
         ]
+
+
+def test_an_engine_that_always_adapts_does_not_send_a_request_forever():
+    """The number of adaptations to refusals is bounded; then the refusal is raised."""
+
+    class Adapting(llm_engines.OpenAICompatibleEngine):
+        name = "adapting"
+
+        def adapt_to_refusal(self, *_):
+            return True
+
+    with Server(lambda _: [Send(reply(b'{"error": {"message": "no"}}', 400))]) as server:
+        engine = Adapting(api_key=KEY, base_url=f"{server.url}/v1")
+        with EnginePool(env={}, engines=[engine]) as pool, pytest.raises(ProviderError):
+            pool.ask("x", model="adapting:m")
+        assert len(server.requests) == 11
 
 
 def test_a_streams_events_are_parsed_on_request():
